@@ -1,0 +1,126 @@
+"""The environment of the control plane, read once and typed.
+
+`read_env` is pure: it turns a mapping of strings into one frozen `Env`, or says which variable is
+wrong. Only `webapp/settings.py` calls it with the real environment. Every default below is what a
+production replica gets; the embedded stack sets its own, shown in `docs/configuration.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import environ
+
+Mode = Literal["production", "development", "test"]
+
+MIN_RELOAD_INTERVAL_MS = 1000
+MODES: tuple[Mode, ...] = ("production", "development", "test")
+
+
+class InvalidEnvironment(Exception):
+    """A variable of the environment is missing or cannot be read; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Env:
+    """What the control plane takes from its environment."""
+
+    mode: Mode  # CROSSFADE_MODE: relaxes hosts and cookies outside production, nothing else
+    secret_key: str  # DJANGO_SECRET_KEY: signs sessions
+    encryption_keys: tuple[str, ...]  # CROSSFADE_ENCRYPTION_KEYS: the first encrypts, all decrypt
+    managed_worker_secret: str  # MANAGED_WORKER_SECRET: supervisors present it beside their token
+    database_url: str  # DATABASE_URL
+    redis_url: str  # REDIS_URL
+    allowed_hosts: tuple[str, ...]  # ALLOWED_HOSTS
+    public_url: str  # CROSSFADE_PUBLIC_URL: how callers outside reach the web process
+    artifacts_dir: str  # CROSSFADE_ARTIFACTS_DIR: the folder of the default file storage
+    log_file: str  # CROSSFADE_LOG_FILE: "" writes the JSON lines to standard error
+    process_name: str  # CROSSFADE_PROCESS: which process of the Procfile this is
+    database_pool_size: int  # CROSSFADE_DATABASE_POOL_SIZE: connections a process keeps at most
+    reload_interval_ms: int  # GLOBAL_FLAGS_RELOAD_INTERVAL_MS: the safety net of every registry
+    backing_stale_ms: int  # MIGRATION_BACKING_STALE_MS: a group without heartbeat is not live
+    timeout_pending_executing_ms: int  # RUN_ENGINE_TIMEOUT_PENDING_EXECUTING
+    timeout_executing_ms: int  # RUN_ENGINE_TIMEOUT_EXECUTING
+    timeout_pending_cancel_ms: int  # RUN_ENGINE_TIMEOUT_PENDING_CANCEL
+    dequeue_blocking_timeout_s: int  # RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS
+    retry_warm_start_threshold_ms: int  # RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS
+    flags_require_reason: bool  # FLAGS_REQUIRE_REASON: staff writes without X-Reason are refused
+
+
+def read_env(source: Mapping[str, str]) -> Env:
+    """Give the typed environment, or raise `InvalidEnvironment` naming the first bad variable."""
+    reader = environ.Env()
+    reader.ENVIRON = cast("dict[str, str]", dict(source))
+    try:
+        return _read(reader)
+    except environ.ImproperlyConfigured as error:
+        raise InvalidEnvironment(str(error)) from error
+
+
+def _read(reader: environ.Env) -> Env:
+    return Env(
+        mode=_mode(reader.str("CROSSFADE_MODE", default="production")),
+        secret_key=_required(reader, "DJANGO_SECRET_KEY"),
+        encryption_keys=_list(_required(reader, "CROSSFADE_ENCRYPTION_KEYS")),
+        managed_worker_secret=_required(reader, "MANAGED_WORKER_SECRET"),
+        database_url=_required(reader, "DATABASE_URL"),
+        redis_url=_required(reader, "REDIS_URL"),
+        allowed_hosts=_list(reader.str("ALLOWED_HOSTS", default="")),
+        public_url=reader.str("CROSSFADE_PUBLIC_URL", default="http://127.0.0.1:8030").rstrip("/"),
+        artifacts_dir=reader.str("CROSSFADE_ARTIFACTS_DIR", default="var/artifacts"),
+        log_file=reader.str("CROSSFADE_LOG_FILE", default=""),
+        process_name=reader.str("CROSSFADE_PROCESS", default="web"),
+        database_pool_size=_whole(reader, "CROSSFADE_DATABASE_POOL_SIZE", 16, least=1),
+        reload_interval_ms=_whole(
+            reader, "GLOBAL_FLAGS_RELOAD_INTERVAL_MS", 5000, least=MIN_RELOAD_INTERVAL_MS
+        ),
+        backing_stale_ms=_whole(reader, "MIGRATION_BACKING_STALE_MS", 30_000, least=1),
+        timeout_pending_executing_ms=_whole(
+            reader, "RUN_ENGINE_TIMEOUT_PENDING_EXECUTING", 60_000, least=1
+        ),
+        timeout_executing_ms=_whole(reader, "RUN_ENGINE_TIMEOUT_EXECUTING", 300_000, least=1),
+        timeout_pending_cancel_ms=_whole(
+            reader, "RUN_ENGINE_TIMEOUT_PENDING_CANCEL", 60_000, least=1
+        ),
+        dequeue_blocking_timeout_s=_whole(
+            reader, "RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS", 10, least=0
+        ),
+        retry_warm_start_threshold_ms=_whole(
+            reader, "RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS", 30_000, least=0
+        ),
+        flags_require_reason=_switch(reader, "FLAGS_REQUIRE_REASON"),
+    )
+
+
+def _mode(value: str) -> Mode:
+    for mode in MODES:
+        if value == mode:
+            return mode
+    raise InvalidEnvironment(f"CROSSFADE_MODE is {value!r}; it is one of {', '.join(MODES)}")
+
+
+def _required(reader: environ.Env, name: str) -> str:
+    value = str(reader.str(name, default="")).strip()
+    if not value:
+        raise InvalidEnvironment(f"{name} is not set")
+    return value
+
+
+def _list(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _whole(reader: environ.Env, name: str, default: int, *, least: int) -> int:
+    text = str(reader.str(name, default=str(default))).strip()
+    if not text.isdecimal() or int(text) < least:
+        raise InvalidEnvironment(f"{name} is {text!r}; it is a whole number of at least {least}")
+    return int(text)
+
+
+def _switch(reader: environ.Env, name: str) -> bool:
+    text = str(reader.str(name, default="false")).strip().lower()
+    if text not in {"true", "false", "1", "0"}:
+        raise InvalidEnvironment(f"{name} is {text!r}; it is true or false")
+    return text in {"true", "1"}

@@ -1,0 +1,104 @@
+"""Django settings, made from the typed environment. No other module reads the environment."""
+
+import os
+from pathlib import Path
+
+import environ
+
+from webapp.env import read_env
+from webapp.logs import logging_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+ENV = read_env(os.environ)  # noqa: TID251
+
+SECRET_KEY = ENV.secret_key
+DEBUG = False
+IS_PRODUCTION = ENV.mode == "production"
+ALLOWED_HOSTS = list(ENV.allowed_hosts) if IS_PRODUCTION else ["*"]
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "ledger",
+    "tenants",
+    "flags",
+    "deployments",
+    "runs",
+    "webapp",
+]
+
+MIDDLEWARE = [
+    "webapp.middleware.ApiGuard",
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "webapp.urls"
+WSGI_APPLICATION = "webapp.wsgi.application"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {
+    "default": {
+        **environ.Env.db_url_config(ENV.database_url),
+        "ENGINE": "django.db.backends.postgresql",
+        "CONN_MAX_AGE": 0,  # connections live in the pool, which long polls give theirs back to
+        "OPTIONS": {
+            "pool": {"min_size": 1, "max_size": ENV.database_pool_size, "timeout": 10},
+            "application_name": f"crossfade-{ENV.process_name}",
+        },
+    }
+}
+
+AUTH_USER_MODEL = "tenants.User"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STORAGES = {
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str((BASE_DIR / ENV.artifacts_dir).resolve())},
+    },
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+
+SESSION_COOKIE_SECURE = IS_PRODUCTION
+CSRF_COOKIE_SECURE = IS_PRODUCTION
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_SSL_REDIRECT = IS_PRODUCTION
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_HSTS_SECONDS = 31_536_000 if IS_PRODUCTION else 0
+X_FRAME_OPTIONS = "DENY"
+LOGIN_URL = "/login"
+
+CELERY_BROKER_URL = ENV.redis_url
+LOGGING_CONFIG = None
+logging_config(log_file=ENV.log_file, process=ENV.process_name)
