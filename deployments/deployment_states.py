@@ -10,6 +10,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from tenants.errors import Conflict
+
 
 class DeploymentState(StrEnum):
     """Where a deployment is."""
@@ -36,7 +38,7 @@ class DeploymentEvent(StrEnum):
     TIME_OUT = "time_out"  # the deploy timeout passed
 
 
-class IllegalMove(Exception):
+class IllegalMove(Conflict):
     """The event is not possible in this state."""
 
     def __init__(self, state: DeploymentState, event: DeploymentEvent) -> None:
