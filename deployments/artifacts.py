@@ -14,10 +14,10 @@ from typing import IO, TYPE_CHECKING, Any, Final, Protocol, cast
 import structlog
 from django.core.files.storage import default_storage
 from django.db import transaction
-from ledger.ids import new_id
 
 from deployments.deployment_errors import ArtifactMismatch, ArtifactTooLarge, UnknownArtifact
 from deployments.models.versions import Artifact, Deployment
+from ledger.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

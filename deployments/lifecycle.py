@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 from django.db import transaction
-from ledger.ids import new_id
 
 from deployments.deployment_errors import UnknownDeployment
 from deployments.deployment_states import DeploymentEvent, DeploymentState, next_state
 from deployments.deployment_views import DeploymentView, EnvironmentScope, deployment_view
 from deployments.models.versions import UNFINISHED_STATES, CurrentVersion, Deployment
 from deployments.version_allocation import allocate_version, lock_versions
+from ledger.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
-from ledger.services import ledger_write
 
 from deployments.deployment_errors import (
     ArtifactMissing,
@@ -17,7 +16,9 @@ from deployments.deployment_views import DeploymentView, EnvironmentScope, deplo
 from deployments.hooks import announce_version
 from deployments.lifecycle import image_name, locked_deployment, move_deployment
 from deployments.models.versions import Artifact, BackgroundWorker, CurrentVersion, Deployment
+from deployments.version_selectors import get_deployment
 from deployments.versions import is_newer
+from ledger.services import ledger_write
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -54,6 +55,17 @@ def finalize_deployment(
             make_current(write, worker=worker, organization_id=scope.organization_id, now=now)
     log.info("deployment.finalized", deployment_id=row.id, version=row.version, actor=actor)
     return deployment_view(row)
+
+
+def check_finalizable(*, scope: EnvironmentScope, deployment_id: str) -> DeploymentView:
+    """Give the deployment that `finalize_deployment` would take, or raise what it would raise.
+
+    For answers that begin before the work is done.
+    """
+    view, _ = get_deployment(scope=scope, deployment_id=deployment_id)
+    if view.status != DeploymentState.DEPLOYED:
+        next_state(view.status, DeploymentEvent.FINALIZE)
+    return view
 
 
 def promote_version(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from django.db import connection
+
 from ledger.ids import new_id
 
 if TYPE_CHECKING:

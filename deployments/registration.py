@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.db import transaction
-from ledger.ids import new_id
-from ledger.services import ledger_write
 
 from deployments.deployment_errors import AlreadyRegistered
 from deployments.deployment_states import DeploymentEvent
@@ -18,6 +16,8 @@ from deployments.models.versions import BackgroundWorker, CurrentVersion, Deploy
 from deployments.promotion import make_current
 from deployments.queues import upsert_queues
 from deployments.version_allocation import allocate_version, lock_versions
+from ledger.ids import new_id
+from ledger.services import ledger_write
 
 if TYPE_CHECKING:
     from datetime import datetime
