@@ -12,12 +12,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.db import connection
+
 from ledger.cache import BoundedCache
+from ledger.changes import ALL, ENVIRONMENT, PROJECT, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_ENVIRONMENTS: Final = 20_000
+CACHED_ENTRIES: Final = 20_000
+KINDS: Final = (VERSION, PROJECT, ENVIRONMENT)
+"""The kinds of changes that `drop_changed` wants to hear of."""
 
 # A task is an array, in the order of `TaskSettings`, behind its slug.
 ENTRY_QUERY: Final = """
@@ -67,7 +71,7 @@ def entry_for(environment_id: str) -> EnvironmentEntry:
 
     Raise `UnknownEnvironment`; an id comes from a credential, so that means it was deleted.
     """
-    entry = _cache.get(environment_id)
+    entry = ENTRIES.get(environment_id)
     if entry is None:
         raise UnknownEnvironment(environment_id)
     return entry
@@ -75,8 +79,18 @@ def entry_for(environment_id: str) -> EnvironmentEntry:
 
 def refresh(environment_id: str) -> EnvironmentEntry:
     """Read the environment's entry anew, or raise `UnknownEnvironment`."""
-    _cache.drop(environment_id)
+    ENTRIES.drop(environment_id)
     return entry_for(environment_id)
+
+
+def drop_changed(kind: str, subject: str) -> None:
+    """Forget the entries that a change is about. `webapp/wiring.py` subscribes it to the feed."""
+    if subject == ALL:
+        ENTRIES.clear()
+    elif kind == PROJECT:
+        ENTRIES.drop_where(lambda _id, entry: entry.project_id == subject)
+    else:
+        ENTRIES.drop(subject)
 
 
 def load_entry(environment_id: str) -> EnvironmentEntry | None:
@@ -99,6 +113,6 @@ def load_entry(environment_id: str) -> EnvironmentEntry | None:
     )
 
 
-_cache: Final[BoundedCache[str, EnvironmentEntry]] = BoundedCache(
-    "environment-entries", load_entry, max_size=MAX_ENVIRONMENTS
+ENTRIES: Final[BoundedCache[str, EnvironmentEntry]] = BoundedCache(
+    "environment-entries", load_entry, size=CACHED_ENTRIES
 )
