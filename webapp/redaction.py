@@ -8,14 +8,18 @@ from typing import Any
 
 HIDDEN = "[hidden]"
 SECRET_NAMES = re.compile(
-    r"(^|[_\-.])(password|passwd|secret|token|authorization|api_?key|cookie|ciphertext)s?$", re.I
+    r"(^|[_\-.])(password|passwd|secret|token|authorization|api_?key|cookie|ciphertext)s?$",
+    re.IGNORECASE,
 )
 PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # keys and tokens of ours: tr_dev_..., tr_pat_..., tr_wgt_...
     (re.compile(r"\b(tr_[a-z]{2,8}_)[A-Za-z0-9]{8,}"), rf"\1{HIDDEN}"),
-    (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=\-]{6,}", re.I), rf"\1 {HIDDEN}"),
+    (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=\-]{6,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
     # the password of an address: scheme://user:password@host
-    (re.compile(r"(\b[a-z][a-z0-9+.\-]*://[^\s:/@]*:)[^\s@/]+(@)", re.I), rf"\1{HIDDEN}\2"),
+    (
+        re.compile(r"(?i)(\b[a-z][a-z0-9+.\-]*://[^\s:/@]*:)[^\s@/]+(@)"),
+        rf"\1{HIDDEN}\2",
+    ),
     # a signed token: three base64 parts
     (re.compile(r"\beyJ[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+"), HIDDEN),
 )

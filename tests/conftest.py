@@ -1,0 +1,56 @@
+"""Fixtures every test may use. The servers themselves are in `tests/servers.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from tests.servers import SERVERS, Servers
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+@pytest.fixture(scope="session")
+def servers(pytestconfig: pytest.Config) -> Servers:
+    """Give the servers of this process; ask them for what you need."""
+    return pytestconfig.stash[SERVERS]
+
+
+@pytest.fixture(scope="session")
+def postgres_url(servers: Servers) -> str:
+    """Give the address of the running PostgreSQL (not of Django's test database)."""
+    servers.need_postgres()
+    return servers.postgres_url
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers: Servers) -> str:
+    """Give the address of the running Valkey; what earlier tests left in it is still there."""
+    servers.need_valkey()
+    return servers.redis_url
+
+
+@pytest.fixture
+def valkey(servers: Servers) -> Generator[redis.Redis, None, None]:
+    """Give a client of an empty Valkey, running also when an earlier test stopped it."""
+    servers.need_valkey()
+    with redis.Redis.from_url(servers.redis_url, decode_responses=True) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    postgres_url: str,
+    django_db_modify_db_settings_parallel_suffix: None,
+) -> None:
+    """Have PostgreSQL running before Django makes its test database in it."""
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Leave the test database standing: the whole server is thrown away with the suite."""
+    return True
