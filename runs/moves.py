@@ -29,8 +29,8 @@ WITH moved AS (
   WHERE id = %(run)s AND snapshot_id = %(expected)s
   RETURNING id, snapshot_id, attempt_number, worker_id, updated_at
 )
-INSERT INTO runs_runsnapshot (run_id, id, execution_status, run_status, event, description, is_valid,
-  previous_id, attempt_number, worker_id, worker_group_id, worker_instance, runner_id,
+INSERT INTO runs_runsnapshot (run_id, id, execution_status, run_status, event, description,
+  is_valid, previous_id, attempt_number, worker_id, worker_group_id, worker_instance, runner_id,
   request_key, created_at)
 SELECT id, snapshot_id, %(execution)s, %(status)s, %(event)s, %(description)s, true, %(expected)s,
   attempt_number, worker_id, %(worker_group)s, %(worker_instance)s, %(runner)s, %(request_key)s,

@@ -14,7 +14,6 @@ from django.db import connection
 from psycopg.rows import tuple_row
 
 from deployments.environment_entry import EnvironmentEntry, TaskSettings, entry_for, refresh
-from runs.machines import PRESETS
 from deployments.version_selectors import find_version_entry
 from ledger.ids import new_id
 from runs.base import Base, base_for
@@ -22,6 +21,7 @@ from runs.calls import MAX_METADATA_BYTES, MAX_TAGS, TriggerCall, Triggered
 from runs.durations import text_of
 from runs.errors import RunNotFound, TooLarge
 from runs.lanes import lane_id_of
+from runs.machines import PRESETS
 from runs.metrics import TRIGGERED
 from runs.placement import Placement, decide_placement
 from runs.services.wakeups import announce_ready
