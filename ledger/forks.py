@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Forked(Protocol):
@@ -14,6 +17,7 @@ class Forked(Protocol):
         """Make locks anew and start the threads that ran in the parent."""
 
 
+_first: list[Callable[[], None]] = []
 _known: weakref.WeakSet[Forked] = weakref.WeakSet()
 
 
@@ -22,7 +26,14 @@ def renew_after_fork(thing: Forked) -> None:
     _known.add(thing)
 
 
+def first_after_fork(action: Callable[[], None]) -> None:
+    """Call `action` in every child, before anything there starts a thread."""
+    _first.append(action)
+
+
 def _renew_all() -> None:
+    for action in _first:
+        action()
     for thing in list(_known):
         thing.after_fork()
 

@@ -26,3 +26,7 @@ SNAPSHOT_AGE = Gauge(
     "How long ago the snapshot that is served was loaded; NaN before the first load.",
     ["name"],
 )
+POLL_FAILURES = Counter("ledger_feed_poll_failures_total", "Polls of what changed that raised.")
+SERVED_BY_FEED = Gauge(
+    "ledger_feed_polled_revision", "The revision the database had at the last poll."
+)

@@ -67,7 +67,7 @@ def current_revision() -> int:
     return Revision.objects.filter(id=1).values_list("value", flat=True).first() or 0
 
 
-def changes_since(revision: int, limit: int = MAX_CHANGES) -> ChangeSet:
+def changes_since(revision: int | None, limit: int = MAX_CHANGES) -> ChangeSet:
     """Give what changed after `revision`, all of it at one moment.
 
     The answer is not complete when there is more than `limit`, when the list has been pruned past

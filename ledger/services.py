@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -12,6 +13,7 @@ from django.db.models import Max
 
 from ledger.chain import GENESIS, canonical_text, row_hash, stored_value
 from ledger.changes import ALL, KINDS, Touch
+from ledger.feed import feed
 from ledger.models import AuditRow, Change, Revision
 
 if TYPE_CHECKING:
@@ -85,7 +87,8 @@ def ledger_write(
 
     **Rule** All or nothing: when the block ends with at least one record or touch, the revision,
     the audit rows and the changes are stored with whatever the block wrote; an exception undoes
-    them all. When it ends with neither, no revision is taken.
+    them all. When it ends with neither, no revision is taken. After the commit the write takes
+    effect in this process before its caller goes on, and the others are told.
     **Args** `actor` is `user:<email>`, `token:<email>` or `system:<what>`; `now` is aware, by
     default the clock's.
     **Raises** `NestedWrite` when the block opened another ledger write.
@@ -102,6 +105,7 @@ def ledger_write(
         moved = Revision.objects.filter(id=1, value=head.value)
         if not moved.update(value=write.revision, head_hash=head_hash):
             raise NestedWrite("a ledger write was begun inside another one")
+        transaction.on_commit(partial(feed.announce, write.revision, tuple(write.touched)))
 
 
 def _lock_head() -> Revision:
