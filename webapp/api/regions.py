@@ -3,23 +3,15 @@
 from datetime import datetime
 from typing import Annotated
 
-from django.http import HttpRequest
 from pydantic import Field
 
 from deployments.regions import region_name_for_group
 from deployments.routing import find_default_region, set_default_region
-from tenants.credentials import Person
 from tenants.selectors import ProjectView, get_project_for_person
-from webapp.api.auth import origin_of, person_token
+from webapp.api.auth import PersonRequest, origin_of, person_token
 from webapp.api.shapes import Answer, Body, new_router
 
 router = new_router(auth=person_token, tags=["projects"])
-
-
-class PersonRequest(HttpRequest):
-    """A request that passed `person_token`."""
-
-    auth: Person
 
 
 class DefaultRegionBody(Body):

@@ -41,12 +41,12 @@ def new_router(**options: Any) -> Router:
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 """A name for people."""
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=100)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """A name for machines: letters, digits, dot, underscore, dash."""
 
 Label = Annotated[
-    str, StringConstraints(pattern=r"^[^\s,:\x00-\x1f][^,:\x00-\x1f]*\Z", max_length=100)
+    str, StringConstraints(pattern=r"^[^\s,:\x00-\x1f][^,:\x00-\x1f]*$", max_length=100)
 ]
-"""A region's label: not empty, no comma (lists of regions have them), colon or control character."""
+"""A region's label: not empty; no comma, because lists of regions have them; no colon."""
 
 Text = Annotated[str, StringConstraints(max_length=200)]

@@ -3,27 +3,13 @@
 from typing import Annotated
 
 from django.conf import settings
-from django.http import HttpRequest
 from ninja import Query
 
-from tenants.credentials import Caller, Person
 from tenants.selectors import find_project_for_person
-from webapp.api.auth import environment_key, person_token
+from webapp.api.auth import CallerRequest, PersonRequest, environment_key, person_token
 from webapp.api.shapes import Answer, new_router
 
 router = new_router(tags=["whoami"])
-
-
-class CallerRequest(HttpRequest):
-    """A request that passed `environment_key`."""
-
-    auth: Caller
-
-
-class PersonRequest(HttpRequest):
-    """A request that passed `person_token`."""
-
-    auth: Person
 
 
 class OrganizationAnswer(Answer):
