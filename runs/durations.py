@@ -18,7 +18,7 @@ def seconds_of(text: str) -> int | None:
 
     Rule: any concatenation of `<int><w|d|h|hr|m|s>`, at most 100 characters and 100 years.
 
-    >>> seconds_of("2h30m"), seconds_of("soon")
+    >>> seconds_of("2h30m"), duration_s("soon")
     (9000, None)
     """
     if len(text) > _MAX_LENGTH or not _WHOLE.fullmatch(text):
@@ -61,6 +61,6 @@ def moment_of(text: str, *, now: datetime) -> datetime | None:
         return now + timedelta(seconds=seconds)
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
