@@ -44,7 +44,7 @@ def test_every_connection_needs_the_password(durable_postgres_url: str) -> None:
     with psycopg.connect(durable_postgres_url) as connection:
         rules = connection.execute("select type, auth_method from pg_hba_file_rules").fetchall()
         shown = {
-            name: connection.execute(f"show {name}").fetchone()  # type: ignore[arg-type]
+            name: connection.execute(f"show {name}").fetchone()
             for name in ("unix_socket_directories", "listen_addresses", "wal_level", "fsync")
         }
         stored = connection.execute(
