@@ -147,15 +147,15 @@ def make_database(postgres: Postgres) -> bool:
     return True
 
 
-def clear_leftovers(postgres: Postgres) -> int:
+def clear_leftovers(data: Path) -> int:
     """Stop what a killed starter left running on this folder, and give how many there were.
 
     A `postmaster.pid` that names no server of this folder is removed: the system may have given
     that number to another program, which would keep the server from starting.
     """
-    left = processes_in(postgres.data, PROGRAM)
+    left = processes_in(data, PROGRAM)
     stop_processes(left, polite=signal.SIGINT)  # its fast shutdown: clients are sent away
-    (postgres.data / "postmaster.pid").unlink(missing_ok=True)
+    (data / "postmaster.pid").unlink(missing_ok=True)
     return len(left)
 
 
@@ -176,6 +176,7 @@ def _run(postgres: Postgres, program: list[str], text: str) -> None:
         text=True,
         capture_output=True,
         cwd=postgres.folder,
+        start_new_session=True,  # Ctrl-C is for the stack, which stops when this is done
         env=PLAIN_ENVIRONMENT,
         timeout=INIT_TIMEOUT_S,
         check=False,

@@ -97,8 +97,8 @@ def valkey_binary(cache: Path, account: Account | None) -> Path:
     return reachable_tree(tree, PROGRAM, cache) / PROGRAM
 
 
-def clear_leftovers(valkey: Valkey) -> int:
+def clear_leftovers(folder: Path) -> int:
     """Stop what a killed starter left running on this folder, and give how many there were."""
-    left = processes_in(valkey.folder, PROGRAM)
+    left = processes_in(folder, PROGRAM)
     stop_processes(left)
     return len(left)
