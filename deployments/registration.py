@@ -100,8 +100,9 @@ def _create_worker(
         deployment=deployment,
         content_hash=manifest.content_hash,
         package_version=manifest.package_version,
-        runtime=manifest.runtime or (deployment and deployment.runtime),
-        runtime_version=manifest.runtime_version or (deployment and deployment.runtime_version),
+        runtime=manifest.runtime or (deployment.runtime if deployment else None),
+        runtime_version=manifest.runtime_version
+        or (deployment.runtime_version if deployment else None),
         metadata=dict(manifest.metadata),
         created_at=now,
     )

@@ -45,7 +45,7 @@ def get_deployment(
     if row is None:
         raise UnknownDeployment(f'There is no deployment "{deployment_id}" in this environment')
     worker = BackgroundWorker.objects.filter(deployment=row).first()
-    return deployment_view(row), worker and worker_view(worker, tasks=True)
+    return deployment_view(row), None if worker is None else worker_view(worker, tasks=True)
 
 
 def find_current_deployment(*, scope: EnvironmentScope) -> DeploymentView | None:

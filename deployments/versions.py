@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-VERSION_FORM: Final = re.compile(r"([0-9]{8})\.([1-9][0-9]{0,8})")
+VERSION_FORM: Final = re.compile(r"([0-9]{8})\.([1-9][0-9]{0,17})")
 
 
 class Version(NamedTuple):
