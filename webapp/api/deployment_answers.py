@@ -71,7 +71,7 @@ class DeploymentAnswer(Answer):
 
 
 class DeploymentItem(Answer):
-    """One deployment of a list."""
+    """One deployment of a list; sent without its unset fields, see `deployment_item`."""
 
     id: str
     createdAt: Instant  # noqa: N815
@@ -156,7 +156,8 @@ def deployment_answer(view: DeploymentView, worker: WorkerView | None) -> Deploy
 
 
 def deployment_item(view: DeploymentView) -> DeploymentItem:
-    """Give one deployment of a list."""
+    """Give one deployment of a list; runtimes are null while unknown, the others left out."""
+    optional = {"deployedAt": view.deployed_at, "git": view.git, "error": view.error}
     return DeploymentItem(
         id=view.id,
         createdAt=view.created_at,
@@ -165,18 +166,20 @@ def deployment_item(view: DeploymentView) -> DeploymentItem:
         runtime=view.runtime,
         runtimeVersion=view.runtime_version,
         status=view.status,
-        deployedAt=view.deployed_at,
-        git=None if view.git is None else dict(view.git),
-        error=None if view.error is None else dict(view.error),
+        **_without_none(optional),
     )
 
 
 def deployment_list(page: DeploymentPage) -> DeploymentList:
     """Give a page of deployments."""
+    cursors = _without_none({"next": page.next, "previous": page.previous})
     return DeploymentList(
-        data=[deployment_item(view) for view in page.data],
-        pagination=Pagination(next=page.next, previous=page.previous),
+        data=[deployment_item(view) for view in page.data], pagination=Pagination(**cursors)
     )
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _worker_answer(worker: WorkerView) -> WorkerAnswer:

@@ -7,15 +7,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from django.http import HttpRequest, StreamingHttpResponse
-from ninja import Query, Router
+from ninja import Query, Router, Status
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from tenants.credentials import Caller
 
 from deployments import lifecycle, promotion, registration, version_selectors
 from deployments.deployment_states import DeploymentState
 from deployments.deployment_views import EnvironmentScope
 from deployments.version_selectors import DeploymentFilter
 from runs.durations import moment_of, seconds_of
+from tenants.credentials import Caller
 from webapp.api.auth import environment_key
 from webapp.api.deployment_answers import (
     DeploymentAnswer,
@@ -95,17 +95,17 @@ def initialize(request: HttpRequest, body: InitializeBody) -> InitializedAnswer:
 
 
 @router.post("/api/v1/deployments/{deployment_id}/progress", response={204: None})
-def progress(request: HttpRequest, deployment_id: str) -> tuple[int, None]:
+def progress(request: HttpRequest, deployment_id: str) -> Status[None]:
     """Move a waiting deployment on."""
     lifecycle.progress_deployment(deployment_id=deployment_id, **write_context(request))
-    return 204, None
+    return Status(204, None)
 
 
 @router.post("/api/v1/deployments/{deployment_id}/start-building", response={204: None})
-def start_building(request: HttpRequest, deployment_id: str) -> tuple[int, None]:
+def start_building(request: HttpRequest, deployment_id: str) -> Status[None]:
     """Say that the code is being built."""
     lifecycle.start_building(deployment_id=deployment_id, **write_context(request))
-    return 204, None
+    return Status(204, None)
 
 
 @router.post(
@@ -171,14 +171,14 @@ def fail(request: HttpRequest, deployment_id: str, body: FailBody) -> Deployment
 @router.post("/api/v1/deployments/{deployment_id}/cancel", response={204: None})
 def cancel(
     request: HttpRequest, deployment_id: str, body: CancelBody | None = None
-) -> tuple[int, None]:
+) -> Status[None]:
     """Call a deployment off."""
     lifecycle.cancel_deployment(
         deployment_id=deployment_id,
         reason=None if body is None else body.reason,
         **write_context(request),
     )
-    return 204, None
+    return Status(204, None)
 
 
 @router.post("/api/v1/deployments/{version}/promote", response=PromotedAnswer, exclude_none=True)
@@ -271,7 +271,7 @@ class DeploymentQuery(BaseModel):
         )
 
 
-@router.get("/api/v1/deployments", response=DeploymentList, exclude_none=True)
+@router.get("/api/v1/deployments", response=DeploymentList, exclude_unset=True)
 def list_page(request: HttpRequest, query: Query[DeploymentQuery]) -> DeploymentList:
     """List the deployments of an environment, newest first."""
     page = version_selectors.list_deployments(
@@ -284,7 +284,7 @@ def list_page(request: HttpRequest, query: Query[DeploymentQuery]) -> Deployment
     return deployment_list(page)
 
 
-@router.get("/api/v1/deployments/current", response=DeploymentItem, exclude_none=True)
+@router.get("/api/v1/deployments/current", response=DeploymentItem, exclude_unset=True)
 def current(request: HttpRequest) -> DeploymentItem:
     """Show the deployment whose version new runs use."""
     view = version_selectors.find_current_deployment(scope=scope_of(caller_of(request)))
