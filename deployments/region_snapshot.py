@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.conf import settings
-from django.db import connection, connections
+from django.db import connection
 
 from deployments.regions import (
     Refused,
@@ -22,6 +22,9 @@ from deployments.regions import (
     resolve_base,
 )
 from deployments.selectors import list_group_rows
+from ledger.changes import WORKER_GROUPS
+from ledger.connections import release_connections
+from ledger.feed import feed
 from ledger.registry import ReloadingRegistry
 from ledger.selectors import current_revision
 
@@ -68,17 +71,21 @@ REGIONS: ReloadingRegistry[RegionSnapshot] = ReloadingRegistry(
     "worker-region",
     load_region_snapshot,
     interval_ms=settings.ENV.reload_interval_ms,
-    release=connections.close_all,
+    release=release_connections,
 )
-"""Started by `webapp/wiring.py`; `current()` is None while cold."""
+"""`current()` is None while cold."""
+
+feed.attach(REGIONS, (WORKER_GROUPS,))
 
 LIVENESS: ReloadingRegistry[Liveness] = ReloadingRegistry(
     "worker-liveness",
     load_liveness,
     interval_ms=LIVENESS_INTERVAL_MS,
-    release=connections.close_all,
+    release=release_connections,
 )
-"""Started by `webapp/wiring.py`; no group is live while it is cold."""
+"""No group is live while it is cold."""
+
+feed.attach(LIVENESS, ())  # no change concerns it: it only starts and stops with the feed
 
 
 def is_group_live(group_id: str) -> bool:

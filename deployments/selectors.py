@@ -11,6 +11,7 @@ from deployments.models.groups import ProjectRouting, WorkerInstance, WorkerInst
 from deployments.regions import GroupRow
 from ledger.cache import BoundedCache
 from ledger.changes import ALL, WORKER_GROUPS
+from ledger.feed import feed
 from tenants.crypto import MAX_SECRET_CHARS, hash_secret
 from tenants.errors import NotFound
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 CACHED_TOKENS = 1000
-TOKEN_KINDS = (WORKER_GROUPS,)
-"""The kinds of changes that `drop_changed_tokens` wants to hear of."""
 
 _COLUMNS = (
     "id",
@@ -133,3 +132,5 @@ def _load_token(digest: str) -> CachedToken | None:
 TOKENS: BoundedCache[str, CachedToken] = BoundedCache(
     "worker-tokens", _load_token, size=CACHED_TOKENS
 )
+
+feed.subscribe((WORKER_GROUPS,), drop_changed_tokens)

@@ -16,6 +16,7 @@ from django.db import connection
 from flags.catalog import Scope, valid_values
 from ledger.cache import BoundedCache
 from ledger.changes import ALL, ENVIRONMENT, FLAGS, KEY, ORGANIZATION, PROJECT
+from ledger.feed import feed
 from tenants.credentials import Caller, CallerEnvironment, CallerOrganization, CallerProject
 from tenants.crypto import MAX_SECRET_CHARS, hash_secret
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 CACHED_CALLERS = 20_000
-KINDS = (KEY, ENVIRONMENT, PROJECT, ORGANIZATION, FLAGS)
-"""The kinds of changes that `drop_changed` wants to hear of."""
 
 # Table by table: the key, where it belongs, and the organization's overrides. One round trip.
 _SQL = """
@@ -106,3 +105,5 @@ _SUBJECTS: dict[str, Callable[[Caller], str]] = {
 }
 
 CALLERS: BoundedCache[str, CachedCaller] = BoundedCache("callers", _load, size=CACHED_CALLERS)
+
+feed.subscribe(_SUBJECTS, drop_changed)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
-from django.db import connections
 
 from flags.catalog import value_for_organization
 from flags.selectors import get_global_values
+from ledger.changes import FLAGS
+from ledger.connections import release_connections
+from ledger.feed import feed
 from ledger.registry import ReloadingRegistry
 from ledger.selectors import current_revision
 
@@ -37,6 +39,8 @@ GLOBAL_FLAGS: ReloadingRegistry[FlagSnapshot] = ReloadingRegistry(
     "global-flags",
     load_flag_snapshot,
     interval_ms=settings.ENV.reload_interval_ms,
-    release=connections.close_all,
+    release=release_connections,
 )
-"""Started by `webapp/wiring.py`; `current()` is None while cold, which means: nothing is set."""
+"""`current()` is None while cold, which means: nothing is set."""
+
+feed.attach(GLOBAL_FLAGS, (FLAGS,))

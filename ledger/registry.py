@@ -60,6 +60,8 @@ class ReloadingRegistry(Generic[T]):
         *,
         interval_ms: int,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        retry_first_s: float = 1.0,
+        retry_cap_s: float = 60.0,
         release: Callable[[], None] = _release_nothing,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
@@ -77,7 +79,12 @@ class ReloadingRegistry(Generic[T]):
         self._clock = clock
         self._chance = chance
         self._wall_clock = wall_clock
-        self._policy = LoadPolicy(interval_s=interval_ms / 1000, timeout_s=timeout_s)
+        self._policy = LoadPolicy(
+            interval_s=interval_ms / 1000,
+            timeout_s=timeout_s,
+            retry_first_s=retry_first_s,
+            retry_cap_s=retry_cap_s,
+        )
         self._snapshot: T | None = None
         self._loaded_at_s: float | None = None
         self._state = Loading()

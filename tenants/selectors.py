@@ -134,10 +134,10 @@ def get_environment(environment_id: str) -> EnvironmentView:
 
 def get_project(ref: str) -> ProjectView:
     """Give a project by its ref or id, or raise `NotFound`."""
-    row = Project.objects.select_related("organization").filter(Q(ref=ref) | Q(id=ref)).first()
-    if row is None:
+    project = _find_project(ref)
+    if project is None:
         raise NotFound("Project not found")
-    return view_project(row)
+    return project
 
 
 def get_project_for_person(ref: str, person: Person) -> ProjectView:
@@ -145,13 +145,19 @@ def get_project_for_person(ref: str, person: Person) -> ProjectView:
 
     Raise `NotFound` for all others, which therefore cannot be told from missing ones.
     """
-    project = get_project(ref)
-    is_member = Membership.objects.filter(
-        user_id=person.id, organization_id=project.organization_id
-    ).exists()
-    if not is_member and not person.is_staff:
+    project = find_project_for_person(ref, person)
+    if project is None:
         raise NotFound("Project not found")
     return project
+
+
+def find_project_for_person(ref: str, person: Person) -> ProjectView | None:
+    """Find a project that this person may see."""
+    row = _find_project(ref)
+    if row is None or person.is_staff:
+        return row
+    memberships = Membership.objects.filter(user_id=person.id, organization_id=row.organization_id)
+    return row if memberships.exists() else None
 
 
 def find_environment_key(environment_id: str) -> str | None:
@@ -164,6 +170,11 @@ def list_environments(project_id: str) -> Sequence[EnvironmentView]:
     """Give a project's environments in the order they were made."""
     rows = Environment.objects.filter(project_id=project_id).order_by("id")
     return [view_environment(row) for row in rows]
+
+
+def _find_project(ref: str) -> ProjectView | None:
+    row = Project.objects.select_related("organization").filter(Q(ref=ref) | Q(id=ref)).first()
+    return None if row is None else view_project(row)
 
 
 def view_organization(row: Organization) -> OrganizationView:

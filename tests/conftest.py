@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 import redis
 from django.db import connection
 
-from tests.servers import SERVERS, Servers
+from tests.servers import SERVERS, Servers, start_postgres
+from webapp.embedded.ports import any_free_port
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,6 +45,16 @@ def valkey(servers: Servers) -> Generator[redis.Redis, None, None]:
     with redis.Redis.from_url(servers.redis_url, decode_responses=True) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture
+def durable_postgres_url(servers: Servers) -> Generator[str, None, None]:
+    """Give the address of a PostgreSQL of the test's own, which keeps what it has committed."""
+    postgres = servers.new_postgres(f"durable-{uuid4().hex}", durable=True)
+    port = any_free_port()
+    running = start_postgres(postgres, port)
+    yield postgres.url(port)
+    running.stop()
 
 
 @pytest.fixture(scope="session")

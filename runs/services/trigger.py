@@ -14,9 +14,9 @@ from django.db import connection
 from psycopg.rows import tuple_row
 
 from deployments.environment_entry import EnvironmentEntry, TaskSettings, entry_for, refresh
-from deployments.version_selectors import find_version_entry
+from deployments.version_info import TaskInfo, VersionInfo, find_version
 from ledger.ids import new_id
-from runs.base import Base, base_for
+from runs.base import base_for
 from runs.calls import MAX_METADATA_BYTES, MAX_TAGS, TriggerCall, Triggered
 from runs.durations import text_of
 from runs.errors import RunNotFound, TooLarge
@@ -46,6 +46,26 @@ class Parent(NamedTuple):
 NO_PARENT = Parent(0, None, None)
 
 
+class Code(NamedTuple):
+    """The version a run is for: the one the call names, else whatever is current when it is taken."""
+
+    task: TaskSettings | TaskInfo | None  # None: no version has it yet
+    locked: VersionInfo | None
+
+
+class Given(NamedTuple):
+    """What a run is made from."""
+
+    caller: Caller
+    call: TriggerCall
+    code: Code
+    placement: Placement
+    revision: int | None
+    parent: Parent
+    place: Place
+    now: datetime
+
+
 def trigger_run(caller: Caller, call: TriggerCall, *, now: datetime) -> Triggered:
     """Make a run, or give the one that already holds the call's keys.
 
@@ -53,14 +73,14 @@ def trigger_run(caller: Caller, call: TriggerCall, *, now: datetime) -> Triggere
     `RunNotFound` for an unknown parent.
     """
     _check_limits(call)
-    entry = _entry(caller, call)
-    task = entry.tasks.get(call.task)
+    entry = entry_for(caller.environment.id)
     base = base_for(caller, entry, call.region)
-    placement = decide_placement(base.placement_input)
+    code = _code(caller, call, entry)
     parent = _parent(caller, call.parent_run_id) if call.parent_run_id else NO_PARENT
-    place: Place = "version" if task is None else "delayed" if call.delay_until else "ready"
-    row = _row(caller, call, entry, task, base, placement, parent, place, now)
-    return _write(caller, call, row, place, now)
+    place: Place = "version" if code.task is None else "delayed" if call.delay_until else "ready"
+    placement = decide_placement(base.placement_input)
+    given = Given(caller, call, code, placement, base.revision, parent, place, now)
+    return _write(given, _columns(given))
 
 
 def _check_limits(call: TriggerCall) -> None:
@@ -72,17 +92,19 @@ def _check_limits(call: TriggerCall) -> None:
         raise Refused(f'machine: there is no preset "{call.machine}"')
 
 
-def _entry(caller: Caller, call: TriggerCall) -> EnvironmentEntry:
-    """Give the version the run is for; an unknown task is looked up once more, past the cache."""
+def _code(caller: Caller, call: TriggerCall, entry: EnvironmentEntry) -> Code:
+    """Find the task; one that is unknown here is looked for once more, past the cache."""
     if call.lock_to_version is not None:
-        locked = find_version_entry(caller.environment.id, call.lock_to_version)
+        locked = find_version(caller.environment.id, call.lock_to_version)
         if locked is None:
             raise Refused(f'lockToVersion: there is no version "{call.lock_to_version}"')
         if call.task not in locked.tasks:
             raise Refused(f'lockToVersion: {call.lock_to_version} has no task "{call.task}"')
-        return locked
-    entry = entry_for(caller.environment.id)
-    return entry if call.task in entry.tasks else refresh(caller.environment.id)
+        return Code(locked.tasks[call.task], locked)
+    task = entry.tasks.get(call.task)
+    if task is None:
+        task = refresh(caller.environment.id).tasks.get(call.task)
+    return Code(task, None)
 
 
 def _parent(caller: Caller, parent_run_id: str) -> Parent:
@@ -107,25 +129,16 @@ _STATES: dict[Place, tuple[str, str]] = {
 }
 
 
-def _row(
-    caller: Caller,
-    call: TriggerCall,
-    entry: EnvironmentEntry,
-    task: TaskSettings | None,
-    base: Base,
-    placement: Placement,
-    parent: Parent,
-    place: Place,
-    now: datetime,
-) -> dict[str, Any]:
+def _columns(given: Given) -> dict[str, Any]:
     """Give every column of the run; the names are those of the statement."""
+    caller, call, code, placement, revision, parent, place, now = given
+    task, locked = code
     environment = caller.environment
     now_ms = int(now.timestamp() * 1000)
     queue = call.queue or (task.queue_name if task else f"task/{call.task}")
     queued_at_ms = int(call.delay_until.timestamp() * 1000) if call.delay_until else now_ms
     ttl_s = _ttl_s(call, task, environment.type)
     status, execution_status = _STATES[place]
-    is_locked = call.lock_to_version is not None
     return {
         "id": new_id("run", now_ms=now_ms),
         "environment_id": environment.id,
@@ -142,7 +155,7 @@ def _row(
         "requested_region": call.region,
         "enrollment": placement.enrollment.value,
         "why": placement.why.value,
-        "decided_revision": base.revision,
+        "decided_revision": revision,
         "queue_name": queue,
         "concurrency_key": call.concurrency_key,
         "lane_id": lane_id_of(placement.worker_queue, environment.id, queue, call.concurrency_key),
@@ -175,14 +188,16 @@ def _row(
         if call.idempotency_key
         else None,
         "locked_version": call.lock_to_version,
-        "worker_id": entry.worker_id if is_locked else None,
-        "version": entry.version if is_locked else None,
+        "worker_id": locked.worker_id if locked else None,
+        "version": locked.version if locked else None,
         "created_at": now,
         "updated_at": now,
     }
 
 
-def _ttl_s(call: TriggerCall, task: TaskSettings | None, environment_type: str) -> int | None:
+def _ttl_s(
+    call: TriggerCall, task: TaskSettings | TaskInfo | None, environment_type: str
+) -> int | None:
     """Give the seconds a run may wait: the call's, else the task's, else ten minutes in dev."""
     if call.ttl_s is not None:
         return call.ttl_s
@@ -191,9 +206,8 @@ def _ttl_s(call: TriggerCall, task: TaskSettings | None, environment_type: str) 
     return DEVELOPMENT_TTL_S if environment_type == "DEVELOPMENT" else None
 
 
-def _write(
-    caller: Caller, call: TriggerCall, row: dict[str, Any], place: Place, now: datetime
-) -> Triggered:
+def _write(given: Given, row: dict[str, Any]) -> Triggered:
+    caller, call, place, now = given.caller, given.call, given.place, given.now
     request_key = call.request_key
     for _ in range(_TRIES):
         statement = trigger_statement(

@@ -89,7 +89,7 @@ class Announcer:
 @cache
 def _redis() -> redis.Redis:
     return redis.Redis.from_url(
-        settings.CELERY_BROKER_URL, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+        settings.ENV.redis_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
     )
 
 
@@ -103,6 +103,6 @@ def announce_ready(queue: str) -> None:
     announcer.announce(queue)
 
 
-def hear_ready(channel: str) -> None:
+def hear_ready(channel: str, _text: str = "") -> None:
     """Take an announcement from another process."""
     board.announce(channel.removeprefix(CHANNEL_PREFIX))

@@ -11,6 +11,7 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.conf import settings
+from django.http import HttpRequest
 
 from deployments.selectors import find_group_by_token
 from flags.callers import find_caller
@@ -19,8 +20,6 @@ from tenants.selectors import find_person_by_token
 from webapp.api.errors import ApiError
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
-
     from deployments.regions import GroupRow
     from tenants.credentials import Caller, Person
 
@@ -38,6 +37,24 @@ class WorkerCaller(NamedTuple):
 
     group: GroupRow
     instance_name: str
+
+
+class CallerRequest(HttpRequest):
+    """A request that passed `environment_key`."""
+
+    auth: Caller
+
+
+class PersonRequest(HttpRequest):
+    """A request that passed `person_token` or `staff_token`."""
+
+    auth: Person
+
+
+class WorkerRequest(HttpRequest):
+    """A request that passed `worker_token`."""
+
+    auth: WorkerCaller
 
 
 def environment_key(request: HttpRequest) -> Caller:

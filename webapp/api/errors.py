@@ -100,17 +100,17 @@ def invalid_request(problems: tuple[Problem, ...]) -> ErrorAnswer:
     return ErrorAnswer(400, f"{first.key}: {first.message}", problems)
 
 
-def page_not_found(_request: HttpRequest, _exception: Exception | None = None) -> JsonResponse:
+def page_not_found(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
     """Answer a path that no route has."""
     return json_error(ErrorAnswer(404, "Not found"))
 
 
-def page_failed(_request: HttpRequest) -> JsonResponse:
+def page_failed(request: HttpRequest) -> JsonResponse:
     """Answer a failure outside every router."""
     return json_error(ErrorAnswer(500, "Something went wrong"))
 
 
-def page_refused(_request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
+def page_refused(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
     """Answer a request that Django itself refuses."""
     return json_error(answer_for(exception or SuspiciousOperation()))
 

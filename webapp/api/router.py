@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ninja import NinjaAPI
 from ninja.parser import Parser
 
+from webapp.api import regions, staff_organizations, staff_workers, whoami
 from webapp.api.errors import ErrorAnswer, install, json_error
 
 if TYPE_CHECKING:
@@ -65,3 +66,7 @@ api = Api(
     parser=StrictJson(),
 )
 install(api)
+api.add_router("/admin/api/v1", staff_organizations.router)
+api.add_router("/admin/api/v1", staff_workers.router)
+api.add_router("/api", whoami.router)
+api.add_router("/api/v1", regions.router)

@@ -1,27 +1,29 @@
-"""What bodies have in common: what comes in is strict, what goes out leaves unset keys away."""
+"""What bodies have in common: what comes in is strict, what goes out leaves unset keys away.
 
-from __future__ import annotations
+Python names are translated to the camelCase of the wire here and nowhere else.
+"""
 
 from typing import Annotated, Any
 
-from annotated_types import MaxLen, MinLen
+from ninja import Router
 from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic.alias_generators import to_camel
 
 
 class Body(BaseModel):
     """A request body of ours: unknown keys and coercions are refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", strict=True, frozen=True)
 
     def given(self) -> dict[str, Any]:
-        """Give the keys the caller sent; null is a value."""
-        return {key: getattr(self, key) for key in self.model_fields_set}
+        """Give what the caller sent, by Python names; null is a value."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
 
 
 class Answer(BaseModel):
-    """A response body: keys without a value are left out (routers set `exclude_none`)."""
+    """A response body; routers made by `new_router` leave out keys without a value."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, frozen=True)
 
 
 class Pagination(Answer):
@@ -31,5 +33,20 @@ class Pagination(Answer):
     previous: str | None = None
 
 
+def new_router(**options: Any) -> Router:
+    """Give a router whose answers are camelCase without unset keys."""
+    return Router(by_alias=True, exclude_none=True, **options)
+
+
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Label = Annotated[str, MinLen(1), MaxLen(100)]
+"""A name for people."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+"""A name for machines: letters, digits, dot, underscore, dash."""
+
+Label = Annotated[
+    str, StringConstraints(pattern=r"^[^\s,:\x00-\x1f][^,:\x00-\x1f]*$", max_length=100)
+]
+"""A region's label: not empty; no comma, because lists of regions have them; no colon."""
+
+Text = Annotated[str, StringConstraints(max_length=200)]
