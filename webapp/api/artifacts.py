@@ -7,17 +7,17 @@ from typing import Final
 
 from django.core.signing import BadSignature, TimestampSigner
 from django.http import FileResponse, HttpRequest, UnreadablePostError
-from ninja import Router, Status
+from ninja import Status
 
 from deployments import artifacts
 from deployments.deployment_errors import ArtifactTooLarge
-from webapp.api.auth import environment_key, worker_token
+from webapp.api.auth import CallerRequest, environment_key, worker_token
 from webapp.api.deployment_answers import UploadAnswer
 from webapp.api.deployment_bodies import ArtifactBody
-from webapp.api.deployments import caller_of
 from webapp.api.errors import ApiError
+from webapp.api.shapes import new_router
 
-router = Router()
+router = new_router(tags=["artifacts"])
 
 UPLOAD_SALT: Final = "crossfade.artifact-upload"
 UPLOAD_URL_LIVES_S: Final = 3_600
@@ -28,10 +28,10 @@ def signer() -> TimestampSigner:
     return TimestampSigner(salt=UPLOAD_SALT)
 
 
-@router.post("/api/v1/artifacts", response=UploadAnswer, exclude_none=True, auth=environment_key)
-def announce(request: HttpRequest, body: ArtifactBody) -> UploadAnswer:
+@router.post("/api/v1/artifacts", response=UploadAnswer, auth=environment_key)
+def announce(request: CallerRequest, body: ArtifactBody) -> UploadAnswer:
     """Announce an artifact; the URL in the answer takes its bytes for an hour."""
-    caller = caller_of(request)
+    caller = request.auth
     try:
         upload = artifacts.create_upload(
             project_id=caller.project.id,
@@ -62,7 +62,7 @@ def upload(request: HttpRequest, artifact_id: str, token: str = "") -> Status[No
 
 
 @router.get("/engine/v1/artifacts/{path:image}", auth=worker_token)
-def fetch(request: HttpRequest, image: str) -> FileResponse:  # noqa: ARG001  every route has it
+def fetch(request: HttpRequest, image: str) -> FileResponse:
     """Give a supervisor the artifact of a deployment's image."""
     found = artifacts.open_artifact(image)
     return FileResponse(
