@@ -286,6 +286,20 @@ def test_a_bad_field_is_named(author: Author, body: dict[str, Any], field: str) 
     assert author.get("/api/v1/deployments").json()["data"] == []
 
 
+@pytest.mark.parametrize("text", ["a\x00b", "a\ud800b"])
+@pytest.mark.parametrize("field", ["contentHash", "gitMeta", "triggeredVia"])
+def test_a_text_no_database_holds_is_named(author: Author, field: str, text: str) -> None:
+    """A NUL character or half a surrogate pair is the caller's mistake, however deep it stands."""
+    value = {"commit": {"message": [text]}} if field == "gitMeta" else text
+    answer = author.post("/api/v1/deployments", {"contentHash": "x", field: value})
+    assert (answer.status_code, answer.json()["problems"][0]["key"]) == (400, field)
+
+
+def test_a_path_no_database_holds_is_refused(author: Author) -> None:
+    """A NUL character in a path is no reason to fail."""
+    assert author.get("/api/v1/deployments/x%00").status_code == 400
+
+
 def test_a_bad_task_is_named_and_nothing_is_registered(author: Author) -> None:
     """One wrong task among good ones refuses the whole registration."""
     started = author.start()

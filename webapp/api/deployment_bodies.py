@@ -5,9 +5,18 @@ Source: the public deployment API, as its command line tool speaks it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from deployments.lifecycle import DeploymentRequest
@@ -27,6 +36,7 @@ MAX_INT = 2**31 - 1
 MAX_ATTEMPTS = 250
 MAX_TASKS = 5_000
 MAX_CONCURRENCY = 100_000
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def _queue_name(text: str) -> str:
@@ -53,13 +63,41 @@ QueueName = Annotated[str, AfterValidator(_queue_name)]
 Limit = Annotated[int, Field(ge=0, le=MAX_CONCURRENCY)]
 
 
-class WireBody(BaseModel):
+class Storable(BaseModel):
+    """A body whose texts a database can hold, however deep they stand."""
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _field_can_be_stored(cls, value: Any) -> Any:
+        refuse_unstorable(value)
+        return value
+
+    @model_validator(mode="after")
+    def _rest_can_be_stored(self) -> Self:
+        refuse_unstorable(self.model_extra)
+        return self
+
+
+def refuse_unstorable(value: Any) -> None:
+    """Raise ValueError for JSON with a NUL character or half a surrogate pair in it."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str) and UNSTORABLE.search(item):
+            raise ValueError("a text may not hold a NUL character or half a surrogate pair")
+        if isinstance(item, dict):
+            waiting.extend((*item.keys(), *item.values()))
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+class WireBody(Storable):
     """A request of the public protocol: strict types, unknown keys ignored."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore", strict=True, frozen=True)
 
 
-class StoredBody(BaseModel):
+class StoredBody(Storable):
     """A part of a version's metadata, which is kept as it was sent, unknown keys too."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="allow", strict=True, frozen=True)
