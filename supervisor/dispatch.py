@@ -210,6 +210,8 @@ class Dispatcher:
 
     async def _complete(self, flight: Flight, exited: Exited) -> None:
         error = error_for_exit(exited).model_copy(update={"message": _cause(flight, exited)})
+        if flight.stopping:  # the task did nothing wrong: its retries apply
+            error = error.model_copy(update={"code": "TASK_PROCESS_SIGTERM"})
         completion = CompleteAttempt(
             completion=AttemptFailed(ok=False, id=flight.run_id, error=error)
         )

@@ -34,14 +34,17 @@ class Machine:
 
     def usage(self) -> Usage:
         """Measure now; the processor share covers the time since the last call."""
-        memory = psutil.virtual_memory()
-        free_gb = min(memory.available / GB, self.memory_total_gb)
+        free_gb = self.memory_free_gb()
         return Usage(
             cpu_used=min(self.cpu_total, psutil.cpu_percent() / 100 * (os.cpu_count() or 1)),
             cpu_total=self.cpu_total,
             memory_used_gb=max(0.0, self.memory_total_gb - free_gb),
             memory_free_gb=free_gb,
         )
+
+    def memory_free_gb(self) -> float:
+        """Give what a new process can really get now."""
+        return min(psutil.virtual_memory().available / GB, self.memory_total_gb)
 
 
 def read_machine(*, cpu_total: float | None, memory_total_gb: float | None) -> Machine:

@@ -45,6 +45,11 @@ BASE = "/engine/v1/worker-actions"
 IDEMPOTENCY_HEADER = "x-trigger-request-idempotency-key"
 RUNNER_HEADER = "x-trigger-worker-runner-id"
 ENVIRONMENT_HEADER = "x-trigger-worker-environment-id"
+CONNECTED = TypeAdapter(ConnectAnswer)
+DONE = TypeAdapter(OkAnswer)
+LEASES = TypeAdapter(list[DequeuedMessage])
+LATEST = TypeAdapter(dict[str, RunExecutionData])
+ANYTHING = TypeAdapter(dict[str, Any])
 MAX_ERROR_CHARS = 1000
 MAX_WAIT_S = 30.0  # what a rate limit may ask for
 LONG_POLL_S = 45.0  # a dequeue answers empty after the platform's own wait, 10 s by default
@@ -137,13 +142,13 @@ class PlatformClient:
     async def connect(self, metadata: dict[str, Any]) -> Ok[ConnectAnswer] | Refused | Unreachable:
         """Say hello; the answer names the worker group."""
         request = ConnectRequest(metadata=metadata)
-        return await self._call("POST", f"{BASE}/connect", ConnectAnswer, body=request)
+        return await self._call("POST", f"{BASE}/connect", CONNECTED, body=request)
 
     async def heartbeat(self, beat: WorkerHeartbeat) -> Ok[OkAnswer] | Refused | Unreachable:
         """Say that this supervisor is alive; the next beat is the retry."""
         once = RetryPolicy(attempts=1)
         return await self._call(
-            "POST", f"{BASE}/heartbeat", OkAnswer, body=beat, timeout_s=5, retries=once
+            "POST", f"{BASE}/heartbeat", DONE, body=beat, timeout_s=5, retries=once
         )
 
     async def dequeue(
@@ -153,7 +158,7 @@ class PlatformClient:
         return await self._call(
             "POST",
             f"{BASE}/dequeue",
-            list[DequeuedMessage],
+            LEASES,
             body=request,
             key=key,
             timeout_s=LONG_POLL_S,
@@ -164,7 +169,7 @@ class PlatformClient:
     ) -> Ok[OkAnswer] | Refused | Unreachable:
         """Report that no workload could be started for a lease."""
         path = f"{_snapshot_path(run_id, snapshot_id)}/dispatch-failed"
-        return await self._call("POST", path, OkAnswer, body=failure)
+        return await self._call("POST", path, DONE, body=failure)
 
     async def complete(
         self, run_id: str, snapshot_id: str, completion: CompleteAttempt, *, runner_id: str
@@ -172,16 +177,14 @@ class PlatformClient:
         """End an attempt in the name of a runner that died."""
         path = f"{_snapshot_path(run_id, snapshot_id)}/attempts/complete"
         headers = {RUNNER_HEADER: runner_id}
-        return await self._call("POST", path, dict[str, Any], body=completion, headers=headers)
+        return await self._call("POST", path, ANYTHING, body=completion, headers=headers)
 
     async def latest(
         self, run_id: str, *, runner_id: str
     ) -> Ok[RunExecutionData] | Refused | Unreachable:
         """Give the run at its latest snapshot."""
         path = f"{BASE}/runs/{quote(run_id, safe='')}/snapshots/latest"
-        result = await self._call(
-            "GET", path, dict[str, RunExecutionData], headers={RUNNER_HEADER: runner_id}
-        )
+        result = await self._call("GET", path, LATEST, headers={RUNNER_HEADER: runner_id})
         if isinstance(result, Ok) and "execution" in result.value:
             return Ok(result.value["execution"])
         return result if not isinstance(result, Ok) else Refused(200, "no execution in the answer")
@@ -219,7 +222,7 @@ class PlatformClient:
         self,
         method: str,
         path: str,
-        answer_type: type[T],
+        answers: TypeAdapter[T],
         *,
         body: Wire | None = None,
         headers: Mapping[str, str] | None = None,
@@ -237,7 +240,7 @@ class PlatformClient:
         if not sent.is_success:
             return Refused(sent.status_code, _error_text(sent))
         try:
-            return Ok(TypeAdapter(answer_type).validate_json(sent.content))
+            return Ok(answers.validate_json(sent.content))
         except ValidationError as error:
             first = error.errors()[0]
             return Refused(sent.status_code, f"unreadable answer: {first['loc']} {first['msg']}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -16,7 +16,7 @@ from supervisor.flights import Flights
 from supervisor.groups import Group
 from supervisor.http_server import HttpServer
 from supervisor.leasing import LeasePool
-from supervisor.machine import read_machine
+from supervisor.machine import Usage, read_machine
 from supervisor.metrics import Metrics, make_metrics_app
 from supervisor.platform import Ok, PlatformClient, make_http_client
 from supervisor.process_setup import make_process_manager
@@ -26,7 +26,6 @@ from supervisor.workloads.process import RUNNER_MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from typing import Any
 
     from supervisor.env import Settings
     from supervisor.workloads.process import ProcessManager
@@ -82,8 +81,8 @@ class Supervisor:
             server.start()
         metadata = {"workerVersion": VERSION, "pid": os.getpid()}
         for group in self.groups:
-            self._run(group.connect(metadata))
-            self._run(self._heartbeats(group))
+            self._run(self._greet(group, metadata))
+        self._run(self._heartbeats())
         if self._settings.dequeue_enabled:
             self._pool.start()
         log.info("supervisor.started", port=self.port, groups=len(self.groups), pid=os.getpid())
@@ -126,21 +125,26 @@ class Supervisor:
             self._dispatcher.changed.clear()
             await self._dispatcher.changed.wait()
 
-    async def _heartbeats(self, group: Group) -> None:
-        await group.connected.wait()
-        while True:
-            outcome = await group.client.heartbeat(self._beat(group))
-            if not isinstance(outcome, Ok):
-                log.warning("heartbeat.failed", group=group.name, error=outcome.error)
-            await asyncio.sleep(self._settings.heartbeat_interval_s)
+    async def _greet(self, group: Group, metadata: dict[str, Any]) -> None:
+        await group.connect(metadata)
+        await self._beat(group, self._machine.usage())
 
-    def _beat(self, group: Group) -> WorkerHeartbeat:
-        usage = self._machine.usage()
-        return WorkerHeartbeat(
+    async def _heartbeats(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_interval_s)
+            usage = self._machine.usage()
+            connected = [group for group in self.groups if group.connected.is_set()]
+            await asyncio.gather(*(self._beat(group, usage) for group in connected))
+
+    async def _beat(self, group: Group, usage: Usage) -> None:
+        beat = WorkerHeartbeat(
             cpu=WireUsage(used=usage.cpu_used, available=usage.cpu_total - usage.cpu_used),
             memory=WireUsage(used=usage.memory_used_gb, available=usage.memory_free_gb),
             tasks=[flight.run_id for flight in self.flights.of_group(group)],
         )
+        outcome = await group.client.heartbeat(beat)
+        if not isinstance(outcome, Ok):
+            log.warning("heartbeat.failed", group=group.name, error=outcome.error)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         self._background.append(asyncio.create_task(work))
@@ -157,7 +161,12 @@ class Supervisor:
             )
         if settings.metrics_enabled:
             app = make_metrics_app(self.metrics)
-            servers.append(HttpServer(app, host=settings.metrics_host, port=settings.metrics_port))
+            try:
+                server = HttpServer(app, host=settings.metrics_host, port=settings.metrics_port)
+            except OSError as error:  # runs matter more than their figures
+                log.warning("metrics.not_served", port=settings.metrics_port, error=str(error))
+            else:
+                servers.append(server)
         return servers
 
     def _make_capacity(self) -> Capacity:
@@ -198,11 +207,8 @@ class Supervisor:
             capacity=self.capacity,
             dispatcher=self._dispatcher,
             metrics=self.metrics,
-            memory_free_gb=self._memory_free_gb,
+            memory_free_gb=self._machine.memory_free_gb,
             queue_class=settings.queue_class,
             interval_s=settings.dequeue_interval_ms / 1000,
             idle_interval_s=settings.dequeue_idle_interval_ms / 1000,
         )
-
-    def _memory_free_gb(self) -> float:
-        return self._machine.usage().memory_free_gb

@@ -61,7 +61,7 @@ class ProcessOptions:
     interpreter: Interpreter
     packages: Packages
     prepare_wait_s: float = 5.0  # what a lease waits for code and packages, before it goes back
-    stop_grace_s: float = 5.0  # between asking a workload to end and killing it
+    stop_grace_s: float = 1.0  # between asking a workload to end and killing it
     runner_module: str = RUNNER_MODULE
 
 
