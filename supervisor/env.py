@@ -23,9 +23,18 @@ QueueClass = Literal["default", "scheduled"]
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 RESERVED_PREFIXES = ("TRIGGER_", "CROSSFADE_", "LD_", "PYTHON")
 RESERVED_NAMES = frozenset({"PATH", "HOME", "TMPDIR"})
-INSTALLER_PREFIXES = ("UV_", "PIP_")
+INSTALLER_PREFIX = "UV_"
 INSTALLER_NAMES = frozenset(
-    {"PATH", "HOME", "SSL_CERT_FILE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+    {
+        "PATH",
+        "HOME",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+    }
 )
 
 
@@ -72,6 +81,7 @@ class Settings:
     state_dir: Path  # CROSSFADE_SUPERVISOR_DIR: artifacts, environments, folders of runs
     shared_dir: Path  # CROSSFADE_SHARED_DIR: as root, what other users must be able to reach
     artifact_cache_mb: int  # CROSSFADE_ARTIFACT_CACHE_MB: unpacked code kept at most
+    workload_users: bool  # CROSSFADE_WORKLOAD_USERS: as root, a user of its own for each workload
     uid_base: int  # CROSSFADE_WORKLOAD_UID_BASE: first of the user ids of workloads, as root
     drain_timeout_s: float  # CROSSFADE_DRAIN_TIMEOUT_SECONDS: what running work gets at a stop
     installer_env: Mapping[str, str]  # what installing requirements may see of the environment
@@ -189,12 +199,13 @@ def read_env(
         state_dir=Path(reader.text("CROSSFADE_SUPERVISOR_DIR", "var/supervisor")).absolute(),
         shared_dir=Path(reader.text("CROSSFADE_SHARED_DIR", "/var/lib/crossfade")).absolute(),
         artifact_cache_mb=reader.whole("CROSSFADE_ARTIFACT_CACHE_MB", 2048, least=1),
+        workload_users=reader.boolean("CROSSFADE_WORKLOAD_USERS", default=True),
         uid_base=reader.whole("CROSSFADE_WORKLOAD_UID_BASE", 60_000, least=1000),
         drain_timeout_s=reader.positive("CROSSFADE_DRAIN_TIMEOUT_SECONDS", 30, least=0),
         installer_env={
             name: value
             for name, value in source.items()
-            if name.upper() in INSTALLER_NAMES or name.startswith(INSTALLER_PREFIXES)
+            if name.upper() in INSTALLER_NAMES or name.startswith(INSTALLER_PREFIX)
         },
     )
 

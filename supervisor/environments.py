@@ -115,7 +115,6 @@ class Environments:
                 "pip",
                 "install",
                 "--quiet",
-                "--no-config",
                 "--only-binary",
                 ":all:",
                 *hashes,

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def workspace_for(settings: Settings, *, is_root: bool) -> Path:
+def workspace_for(settings: Settings, *, separate: bool) -> Path:
     """Give the folder workloads are started from: the state folder, if their users can reach it."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    if not is_root or is_reachable(settings.state_dir):
+    if not separate or is_reachable(settings.state_dir):
         return settings.state_dir
     name = hashlib.sha256(str(settings.state_dir).encode()).hexdigest()[:12]
     return settings.shared_dir / f"supervisor-{name}"
@@ -46,14 +46,14 @@ def make_process_manager(
     Raises `FolderInUse` when another supervisor works in the same folder.
     """
     began = perf_counter()
-    is_root = os.geteuid() == 0
-    workspace = workspace_for(settings, is_root=is_root)
-    shared = settings.shared_dir if is_root else workspace
+    separate = os.geteuid() == 0 and settings.workload_users
+    workspace = workspace_for(settings, separate=separate)
+    shared = settings.shared_dir if separate else workspace
     for folder in (shared, workspace):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     lock_folder(workspace)
     cleared = clear_leftovers(workspace / "runs")
-    interpreter = prepare_interpreter(shared, everybody=is_root)
+    interpreter = prepare_interpreter(shared, everybody=separate)
     packages = prepare_packages(workspace)
     manager = ProcessManager(
         ProcessOptions(
@@ -67,7 +67,7 @@ def make_process_manager(
             workspace / "environments", interpreter, find_installer(settings.installer_env)
         ),
         slots=Slots(
-            uid_base=settings.uid_base if is_root else None,
+            uid_base=settings.uid_base if separate else None,
             count=settings.max_workloads,
             folder=settings.shared_dir / "users",
         ),

@@ -85,7 +85,13 @@ class Supervisor:
         self._run(self._heartbeats())
         if self._settings.dequeue_enabled:
             self._pool.start()
-        log.info("supervisor.started", port=self.port, groups=len(self.groups), pid=os.getpid())
+        log.info(
+            "supervisor.started",
+            port=self.port,
+            metrics_port=self._servers[-1].port if self._settings.metrics_enabled else None,
+            groups=len(self.groups),
+            pid=os.getpid(),
+        )
 
     async def drain(self, *, force: asyncio.Event) -> None:
         """Stop in order: no new leases, running work, workloads, reports, servers.

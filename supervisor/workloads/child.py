@@ -31,6 +31,14 @@ class Death:
     last_words: str
 
 
+@dataclass(frozen=True, slots=True)
+class User:
+    """Whom a process runs as."""
+
+    uid: int
+    gid: int
+
+
 class Child:
     """A running process group. `on_death` is called once, when nothing of it is left."""
 
@@ -101,10 +109,10 @@ def start_child(
     *,
     env: Mapping[str, str],
     cwd: Path,
-    uid: int | None,
+    user: User | None,
     on_death: Callable[[Death], None],
 ) -> Child:
-    """Start a process in a session of its own, as `uid` when one is given. Raises `OSError`."""
+    """Start a process in a session of its own, as `user` when one is given. Raises `OSError`."""
     process = subprocess.Popen(
         argv,
         env=dict(env),
@@ -113,9 +121,9 @@ def start_child(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        user=uid,
-        group=uid,
-        extra_groups=None if uid is None else [],
-        umask=0o077,
+        user=user.uid if user else None,
+        group=user.gid if user else None,
+        extra_groups=[] if user else None,
+        umask=0o002 if user else 0o022,  # outside their folders workloads share by group
     )
     return Child(process, on_death=on_death)

@@ -33,7 +33,7 @@ from supervisor.artifacts import (
 from supervisor.environments import EnvironmentFailed, Environments
 from supervisor.unpack import InvalidArtifact
 from supervisor.workloads.base import Capabilities, Created, Exited, Failed, WorkloadSpec
-from supervisor.workloads.child import Child, Death, start_child
+from supervisor.workloads.child import Child, Death, User, start_child
 from supervisor.workloads.exits import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -163,20 +163,20 @@ class ProcessManager:
 
     def _start(self, spec: WorkloadSpec, code: Code, python: Path, slot: Slot) -> None:
         folder = self._options.runs_folder / spec.name
-        make_private_folder(folder, uid=slot.uid)
+        make_private_folder(folder, user=slot.user)
         limit_bytes = int(spec.machine.memory * 1024**3) + OVERHEAD_BYTES
         child = start_child(
             [str(python), "-I", "-c", BOOTSTRAP, self._plan(limit_bytes, slot)],
             env=self._environment(spec, code, python, folder),
             cwd=folder,
-            uid=slot.uid,
+            user=slot.user,
             on_death=lambda death: self._ended(spec.name, death),
         )
         self._running[spec.name] = _Running(child, slot, code, folder, limit_bytes)
 
     def _plan(self, limit_bytes: int, slot: Slot) -> str:
         limits = {"RLIMIT_DATA": limit_bytes, "RLIMIT_CORE": 0, "RLIMIT_NOFILE": MAX_FILES}
-        if slot.uid is not None:
+        if slot.user is not None:
             limits["RLIMIT_NPROC"] = MAX_PROCESSES
         packages = self._options.packages
         return json.dumps(
@@ -231,13 +231,13 @@ class ProcessManager:
         )
 
 
-def make_private_folder(folder: Path, *, uid: int | None) -> None:
+def make_private_folder(folder: Path, *, user: User | None) -> None:
     """Make a workload's folder, with its `tmp`; only its user may enter."""
     shutil.rmtree(folder, ignore_errors=True)
     for made in (folder, folder / "tmp"):
         made.mkdir(mode=0o700)
-        if uid is not None:
-            os.chown(made, uid, uid)
+        if user is not None:
+            os.chown(made, user.uid, user.gid)
 
 
 def _failure(task: asyncio.Task[tuple[Code, Path]]) -> Failed | None:

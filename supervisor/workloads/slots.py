@@ -2,7 +2,8 @@
 
 A slot is a number with a lock file that is held while the slot is in use, so that several
 supervisors of one machine never give the same user id to two workloads. The lock goes with the
-process that holds it. Without root there is nothing to separate and a slot has no user id.
+process that holds it. All slots have one group, so that workloads may share a file outside their
+private folders. Without root there is nothing to separate and a slot has no user.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+from supervisor.workloads.child import User
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:
     """One place for a workload."""
 
-    uid: int | None
+    user: User | None = None
     lock: int | None = None  # the descriptor that holds the lock
 
 
@@ -36,23 +39,23 @@ class Slots:
     def take(self) -> Slot | None:
         """Give a free slot, or None when all are taken."""
         if self._uids is None:
-            return Slot(uid=None)
+            return Slot()
         for uid in self._uids:
             if uid in self._used:
                 continue
             lock = _lock(self._folder / f"{uid}.lock")
             if lock is not None:
                 self._used.add(uid)
-                return Slot(uid=uid, lock=lock)
+                return Slot(User(uid=uid, gid=self._uids.start), lock)
         return None
 
     def give_back(self, slot: Slot) -> None:
         """Free a slot once nothing of its user is left."""
-        if slot.uid is None or slot.lock is None:
+        if slot.user is None or slot.lock is None:
             return
-        kill_user(slot.uid)
+        kill_user(slot.user.uid)
         os.close(slot.lock)
-        self._used.discard(slot.uid)
+        self._used.discard(slot.user.uid)
 
 
 def kill_user(uid: int) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUNNER_PACKAGE = Path(__file__).resolve().parent / "runner_package"
 SECRET = "managed-secret-of-the-tests"
-TOKEN_SECRET = "token-secret-of-the-tests"
+TOKEN_SECRET = "token-secret-of-the-tests-which-is-long"
 
 
 def make_artifact(files: dict[str, str]) -> bytes:
