@@ -57,7 +57,9 @@ def completion_for(
 
 def refused_output(completion: dict[str, Any], why: str) -> dict[str, Any]:
     """Give the failure to report in place of a success that the platform would not take."""
-    kept = {k: completion[k] for k in ("id", "usage", "taskIdentifier") if k in completion}
+    kept: dict[str, Any] = {
+        name: completion[name] for name in ("id", "usage", "taskIdentifier") if name in completion
+    }
     error = internal_error("TASK_OUTPUT_ERROR", f"the platform refused the output: {why}")
     return {"ok": False, **kept, "error": error, "skippedRetrying": True}
 
