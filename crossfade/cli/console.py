@@ -9,7 +9,7 @@ from typing import Any
 from crossfade.errors import CrossfadeError
 
 
-class CommandFailed(CrossfadeError):  # noqa: N818
+class CommandFailed(CrossfadeError):
     """A command cannot go on; the message is for the person who typed it."""
 
     def __init__(self, message: str, *, code: int = 1) -> None:

@@ -19,7 +19,7 @@ _FINALIZE_TRIES = 5
 _BETWEEN_TRIES_S = 2.0
 
 
-class FinalizeFailed(ApiError):  # noqa: N818
+class FinalizeFailed(ApiError):
     """The platform gave up on a deployment; `error` says why."""
 
 

@@ -7,15 +7,15 @@ from typing import Any
 from crossfade.errors import CrossfadeError
 
 
-class MissingCredential(CrossfadeError):  # noqa: N818
+class MissingCredential(CrossfadeError):
     """No API key was given."""
 
 
-class ConnectionFailed(CrossfadeError):  # noqa: N818
+class ConnectionFailed(CrossfadeError):
     """No answer came, however often we asked."""
 
 
-class WaitTimedOut(CrossfadeError):  # noqa: N818
+class WaitTimedOut(CrossfadeError):
     """A run did not finish in the time given to wait for it; it goes on."""
 
 
