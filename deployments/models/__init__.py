@@ -1,0 +1,23 @@
+"""The tables of this app. Django looks for models here, so the package names them all."""
+
+from deployments.models.groups import ProjectRouting, WorkerInstance, WorkerInstanceGroup
+from deployments.models.versions import (
+    Artifact,
+    BackgroundWorker,
+    CurrentVersion,
+    Deployment,
+    TaskQueue,
+    WorkerTask,
+)
+
+__all__ = [
+    "Artifact",
+    "BackgroundWorker",
+    "CurrentVersion",
+    "Deployment",
+    "ProjectRouting",
+    "TaskQueue",
+    "WorkerInstance",
+    "WorkerInstanceGroup",
+    "WorkerTask",
+]

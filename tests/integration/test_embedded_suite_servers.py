@@ -1,0 +1,56 @@
+"""The servers that the suite itself runs on."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+import redis
+from django.conf import settings
+from django.db import connection
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+if TYPE_CHECKING:
+    from tests.servers import Servers
+
+
+def test_suite_postgres_takes_only_the_password(postgres_url: str) -> None:
+    """Nobody reaches the database without the generated password."""
+    wrong = re.sub(r":[^:@]+@", ":wrong@", postgres_url)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(wrong)
+    with psycopg.connect(postgres_url) as right:
+        assert right.execute("select 1").fetchone() == (1,)
+
+
+def test_suite_valkey_takes_only_the_password(valkey: redis.Redis, redis_url: str) -> None:
+    """Nobody reaches Valkey without the generated password."""
+    assert valkey.ping()
+    bare = redis.Redis(
+        port=valkey.connection_pool.connection_kwargs["port"], retry=Retry(NoBackoff(), 0)
+    )
+    with bare, pytest.raises(redis.AuthenticationError):
+        bare.ping()
+    assert settings.ENV.redis_url == redis_url
+
+
+def test_suite_valkey_can_be_stopped_and_started(valkey: redis.Redis, servers: Servers) -> None:
+    """A test may take Valkey away, and the next one has it again."""
+    servers.stop_valkey()
+    with pytest.raises(redis.ConnectionError):
+        valkey.ping()
+    servers.need_valkey()
+    assert valkey.ping()
+
+
+@pytest.mark.django_db
+def test_suite_database_is_this_workers_own() -> None:
+    """Django works in a test database of the suite's own server."""
+    with connection.cursor() as cursor:
+        cursor.execute("select current_database(), current_setting('wal_level')")
+        name, wal_level = cursor.fetchone()
+    assert name.startswith("test_crossfade")
+    assert wal_level == "logical"
