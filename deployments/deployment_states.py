@@ -5,10 +5,14 @@ Pure. The database lists the same states in a constraint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from tenants.errors import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class DeploymentState(StrEnum):
@@ -36,7 +40,7 @@ class DeploymentEvent(StrEnum):
     TIME_OUT = "time_out"  # the deploy timeout passed
 
 
-class IllegalMove(Exception):
+class IllegalMove(Conflict):
     """The event is not possible in this state."""
 
     def __init__(self, state: DeploymentState, event: DeploymentEvent) -> None:

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-
-class RunError(Exception):
-    """Base of what services of runs raise; the message is for the caller."""
+from tenants.errors import Conflict, NotFound
 
 
-class RunNotFound(RunError):
+class RunNotFound(NotFound):
     """There is no such run in this environment."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"There is no run {run_id}")
 
 
-class Refused(RunError):
-    """Understood and refused; the message names the field and the value."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class TooLarge(RunError):
+class TooLarge(Exception):
     """A value is larger than the limit; the message names the field and the limit."""
 
     def __init__(self, field: str, limit_bytes: int) -> None:
         super().__init__(f"{field} is larger than {limit_bytes} bytes")
-        self.field = field
 
 
-class StaleSnapshot(RunError):
+class StaleSnapshot(Conflict):
     """The run has moved on since the snapshot the caller acts on."""
 
     def __init__(self, run_id: str, snapshot_id: str) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tenants.errors import Conflict
+
 
 class ExecutionStatus(StrEnum):
     """Where a run stands for the engine."""
@@ -98,7 +100,7 @@ class State:
     run: RunStatus | None
 
 
-class IllegalMove(Exception):
+class IllegalMove(Conflict):
     """The run cannot make this move from where it stands."""
 
     def __init__(self, state: ExecutionStatus, event: Event) -> None:

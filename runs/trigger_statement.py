@@ -10,7 +10,6 @@ from functools import cache
 from typing import Literal
 
 Place = Literal["ready", "delayed", "version"]
-REQUEST_KEY_HOURS = 24
 
 RUN_COLUMNS: tuple[str, ...] = (
     "id",
@@ -71,12 +70,12 @@ STARTS_WITH: dict[str, str] = {
     "usage_ms": "0",
 }
 
-_REQUEST = f"""request AS (
+_REQUEST = """request AS (
   INSERT INTO runs_requestkey (environment_id, task_slug, key, run_id, created_at)
   VALUES (%(environment_id)s, %(task_slug)s, %(request_key)s, %(id)s, %(created_at)s)
   ON CONFLICT (environment_id, task_slug, key) DO UPDATE
     SET run_id = EXCLUDED.run_id, created_at = EXCLUDED.created_at
-    WHERE runs_requestkey.created_at < EXCLUDED.created_at - interval '{REQUEST_KEY_HOURS} hours'
+    WHERE runs_requestkey.created_at < EXCLUDED.created_at - interval '24 hours'
   RETURNING 1)"""
 _CLAIM = """claim AS (
   INSERT INTO runs_idempotencykey (environment_id, task_slug, key, run_id, expires_at)
@@ -89,10 +88,10 @@ _CLAIM = """claim AS (
 _RUN = """run AS (
   INSERT INTO runs_taskrun ({columns}) SELECT {values}{source} RETURNING id)"""
 _SNAPSHOT = """snapshot AS (
-  INSERT INTO runs_runsnapshot (run_id, id, execution_status, run_status, description, is_valid,
-    created_at)
-  SELECT id, %(snapshot_id)s, %(execution_status)s, %(status)s, 'Triggered', true, %(created_at)s
-  FROM run)"""
+  INSERT INTO runs_runsnapshot (run_id, id, execution_status, run_status, event, description,
+    is_valid, created_at)
+  SELECT id, %(snapshot_id)s, %(execution_status)s, %(status)s, 'trigger', 'Triggered', true,
+    %(created_at)s FROM run)"""
 _PLACES: dict[Place, str] = {
     "ready": """place AS (
   INSERT INTO runs_readyentry (lane_id, score, run_id)

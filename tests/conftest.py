@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 import redis
+from django.db import connection
 
-from tests.servers import SERVERS, Servers
+from tests.servers import SERVERS, Servers, start_postgres
+from webapp.embedded.ports import any_free_port
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from pytest_django import DjangoDbBlocker
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +47,16 @@ def valkey(servers: Servers) -> Generator[redis.Redis, None, None]:
         yield client
 
 
+@pytest.fixture
+def durable_postgres_url(servers: Servers) -> Generator[str, None, None]:
+    """Give the address of a PostgreSQL of the test's own, which keeps what it has committed."""
+    postgres = servers.new_postgres(f"durable-{uuid4().hex}", durable=True)
+    port = any_free_port()
+    running = start_postgres(postgres, port)
+    yield postgres.url(port)
+    running.stop()
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
     postgres_url: str,
@@ -54,3 +69,13 @@ def django_db_modify_db_settings(
 def django_db_keepdb() -> bool:
     """Leave the test database standing: the whole server is thrown away with the suite."""
     return True
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """Let tests that commit empty the audit afterwards, which a real database refuses.
+
+    The test of the refusal switches the trigger on again for its own transaction.
+    """
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE ledger_auditrow DISABLE TRIGGER ledger_auditrow_no_truncate")

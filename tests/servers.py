@@ -20,7 +20,6 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +45,10 @@ STOP_TIMEOUT_S = 10.0
 POLL_S = 0.01
 FOLDER_PREFIX = "crossfade-tests-"
 POSTGRES_URL = "CROSSFADE_TEST_POSTGRES_URL"  # set by the xdist controller for its workers
+
+
+class ServerNotStarted(Exception):
+    """A server ended or did not answer; the message carries its log."""
 
 
 def wait_until(holds: Callable[[], bool], *, timeout_s: float = 10.0, what: str = "") -> None:
@@ -118,7 +121,7 @@ def _wait_for_start(running: Running, ready: Callable[[], bool], folder: Path) -
         if running.process.poll() is not None or time.monotonic() > deadline:
             log = (folder.parent / f"{folder.name}.log").read_text(errors="replace")
             running.stop()
-            pytest.exit(f"{folder.name} did not start: {log[-2000:]}", returncode=3)
+            raise ServerNotStarted(f"{folder.name} did not start: {log[-2000:]}")
         time.sleep(POLL_S)
 
 
@@ -139,7 +142,8 @@ class Servers:
 
     def __init__(self, shared_postgres_url: str | None) -> None:
         """Choose ports and passwords; nothing is started."""
-        self._account = server_account(is_root=os.geteuid() == 0)
+        self.account = server_account(is_root=os.geteuid() == 0)
+        self.folder = make_suite_folder()
         self._held: dict[str, socket.socket] = {"valkey": hold_port()}
         self._running: dict[str, Running] = {}
         self._password = secrets.token_hex(16)
@@ -148,11 +152,6 @@ class Servers:
             self._held["postgres"] = hold_port()
             self._ports["postgres"] = _port_of(self._held["postgres"])
         self._shared_postgres_url = shared_postgres_url
-
-    @cached_property
-    def folder(self) -> Path:
-        """The folder of this process' servers, made at the first use."""
-        return make_suite_folder()
 
     @property
     def postgres_url(self) -> str:
@@ -172,15 +171,7 @@ class Servers:
         """Start PostgreSQL unless it runs or the controller of the suite started it."""
         if self._shared_postgres_url is not None or "postgres" in self._running:
             return
-        folder = self.folder / "postgres"
-        folder.mkdir(mode=0o711)
-        postgres = Postgres(
-            folder=folder,
-            binaries=postgres_binaries(cache_folder(self._account), self._account),
-            account=self._account,
-            password=self._password,
-            durable=False,
-        )
+        postgres = self.new_postgres("postgres", durable=False)
         self._held.pop("postgres").close()
         self._running["postgres"] = start_postgres(postgres, self._ports["postgres"])
 
@@ -188,15 +179,32 @@ class Servers:
         """Start Valkey unless it runs."""
         if "valkey" in self._running:
             return
-        valkey = Valkey(
-            folder=private_folder(self.folder / "valkey", self._account),
-            binary=valkey_binary(cache_folder(self._account), self._account),
-            account=self._account,
-            password=self._password,
-        )
+        valkey = self.new_valkey("valkey")
         if held := self._held.pop("valkey", None):
             held.close()
         self._running["valkey"] = start_valkey(valkey, self._ports["valkey"])
+
+    def new_postgres(self, name: str, *, durable: bool) -> Postgres:
+        """Give a server of its own folder, not started and without a database."""
+        folder = self.folder / name
+        folder.mkdir(mode=0o755)
+        folder.chmod(0o755)  # the servers' account reads its settings there
+        return Postgres(
+            folder=folder,
+            binaries=postgres_binaries(cache_folder(self.account), self.account),
+            account=self.account,
+            password=self._password,
+            durable=durable,
+        )
+
+    def new_valkey(self, name: str) -> Valkey:
+        """Give a server of its own folder, not started."""
+        return Valkey(
+            folder=private_folder(self.folder / name, self.account),
+            binary=valkey_binary(cache_folder(self.account), self.account),
+            account=self.account,
+            password=self._password,
+        )
 
     def stop_valkey(self) -> None:
         """Stop Valkey, for tests of what happens without it; `need_valkey` starts it again."""
@@ -208,8 +216,7 @@ class Servers:
             running.stop()
         for held in self._held.values():
             held.close()
-        if "folder" in self.__dict__:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _port_of(held: socket.socket) -> int:
@@ -223,6 +230,7 @@ def _set_environment(servers: Servers, values: dict[str, str]) -> None:
         CROSSFADE_PROCESS="tests",
         DATABASE_URL=servers.postgres_url,
         REDIS_URL=servers.redis_url,
+        CROSSFADE_ARTIFACTS_DIR=str(servers.folder / "artifacts"),
     )
     # the same for all workers of one suite, so that they agree on what the controller was told
     values.setdefault("DJANGO_SECRET_KEY", secrets.token_urlsafe(32))

@@ -27,7 +27,7 @@ INSTALLED_APPS = [
     "flags",
     "deployments",
     "runs",
-    "webapp",
+    "webapp.apps.WebappConfig",
 ]
 
 MIDDLEWARE = [
@@ -98,6 +98,5 @@ SECURE_HSTS_SECONDS = 31_536_000 if IS_PRODUCTION else 0
 X_FRAME_OPTIONS = "DENY"
 LOGIN_URL = "/login"
 
-CELERY_BROKER_URL = ENV.redis_url
 LOGGING_CONFIG = None
 logging_config(log_file=ENV.log_file, process=ENV.process_name)

@@ -123,6 +123,7 @@ class RunSnapshot(models.Model):
     id = models.CharField(max_length=ID_LENGTH)
     execution_status = models.CharField(max_length=32)
     run_status = models.CharField(max_length=32)
+    event = models.CharField(max_length=24)  # the move that made it; "trigger" for the first
     description = models.TextField()
     is_valid = models.BooleanField(default=True)  # False: a refused move, kept for the record
     error = models.TextField(null=True)

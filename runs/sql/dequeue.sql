@@ -79,9 +79,9 @@ BEGIN
     VALUES (r.id, r.environment_id, r.task_slug);
     UPDATE runs_taskrun SET execution_status = 'RUN_CREATED', status = 'PENDING_VERSION',
       snapshot_id = next_id, updated_at = clock_timestamp() WHERE id = r.id;
-    INSERT INTO runs_runsnapshot (run_id, id, execution_status, run_status, description, is_valid,
+    INSERT INTO runs_runsnapshot (run_id, id, execution_status, run_status, event, description, is_valid,
       previous_id, attempt_number, created_at)
-    VALUES (r.id, next_id, 'RUN_CREATED', 'PENDING_VERSION', 'No version has this task', true,
+    VALUES (r.id, next_id, 'RUN_CREATED', 'PENDING_VERSION', 'park', 'No version has this task', true,
       r.snapshot_id, r.attempt_number, clock_timestamp());
     verdict := 'parked';
     RETURN;
@@ -103,9 +103,9 @@ BEGIN
     snapshot_id = next_id, worker_id = t.worker_id, version = t.version,
     machine = coalesce(r.machine, t.machine), dispatch_number = dispatch_number + 1,
     updated_at = clock_timestamp() WHERE id = r.id;
-  INSERT INTO runs_runsnapshot (run_id, id, execution_status, run_status, description, is_valid,
+  INSERT INTO runs_runsnapshot (run_id, id, execution_status, run_status, event, description, is_valid,
     previous_id, attempt_number, worker_id, worker_group_id, worker_instance, request_key, created_at)
-  VALUES (r.id, next_id, 'PENDING_EXECUTING', 'PENDING', 'Leased', true, r.snapshot_id,
+  VALUES (r.id, next_id, 'PENDING_EXECUTING', 'PENDING', 'dequeue', 'Leased', true, r.snapshot_id,
     r.attempt_number, t.worker_id, worker_group, worker_instance_, request_key_, clock_timestamp());
   UPDATE runs_lane SET turn = nextval('runs_turn') WHERE id = l.id;
   run := r.id;

@@ -76,25 +76,34 @@ BEGIN
 END $$;
 
 -- Open what was blocked by the limits of a queue's key, and its environment with it.
--- queue NULL: everything of the environment (its own limit or pause changed).
+-- queue NULL: everything of the environment (its own limit or pause changed). Give the worker queues
+-- that became open.
 CREATE OR REPLACE FUNCTION runs_unblock(environment text, queue text, key text)
-RETURNS void LANGUAGE plpgsql AS $$
+RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+  opened text[];
 BEGIN
   UPDATE runs_lane SET blocked = false
   WHERE environment_id = environment AND blocked
     AND (queue IS NULL OR (queue_name = queue AND (key IS NULL OR concurrency_key = key)));
-  UPDATE runs_environmentturn SET blocked = false
-  WHERE environment_id = environment AND blocked;
+  WITH unblocked AS (
+    UPDATE runs_environmentturn SET blocked = false
+    WHERE environment_id = environment AND blocked RETURNING worker_queue
+  )
+  SELECT coalesce(array_agg(worker_queue), '{}') INTO opened FROM unblocked;
+  RETURN opened;
 END $$;
 
--- Take a run's lease away and give its slots back. The caller holds the environment's mutex.
-CREATE OR REPLACE FUNCTION runs_end_lease(run text) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Take a run's lease away and give its slots back; give the worker queues that may use them, NULL
+-- when it had no lease. The caller holds the environment's mutex.
+CREATE OR REPLACE FUNCTION runs_end_lease(run text) RETURNS text[] LANGUAGE plpgsql
+SET enable_seqscan = off AS $$
 DECLARE
   l runs_lease;
 BEGIN
   DELETE FROM runs_lease WHERE run_id = run RETURNING * INTO l;
   IF NOT FOUND THEN
-    RETURN false;
+    RETURN NULL;
   END IF;
   UPDATE runs_environmentslots SET running = running - 1 WHERE environment_id = l.environment_id;
   DELETE FROM runs_queueslots
@@ -105,8 +114,7 @@ BEGIN
     WHERE environment_id = l.environment_id AND queue_name = l.queue_name
       AND concurrency_key = l.concurrency_key;
   END IF;
-  PERFORM runs_unblock(l.environment_id, l.queue_name, l.concurrency_key);
-  RETURN true;
+  RETURN runs_unblock(l.environment_id, l.queue_name, l.concurrency_key);
 END $$;
 
 -- Take a run out of wherever it waits. The caller holds the environment's mutex.

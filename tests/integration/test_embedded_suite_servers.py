@@ -10,6 +10,8 @@ import pytest
 import redis
 from django.conf import settings
 from django.db import connection
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 if TYPE_CHECKING:
     from tests.servers import Servers
@@ -27,7 +29,9 @@ def test_suite_postgres_takes_only_the_password(postgres_url: str) -> None:
 def test_suite_valkey_takes_only_the_password(valkey: redis.Redis, redis_url: str) -> None:
     """Nobody reaches Valkey without the generated password."""
     assert valkey.ping()
-    bare = redis.Redis(port=valkey.connection_pool.connection_kwargs["port"])
+    bare = redis.Redis(
+        port=valkey.connection_pool.connection_kwargs["port"], retry=Retry(NoBackoff(), 0)
+    )
     with bare, pytest.raises(redis.AuthenticationError):
         bare.ping()
     assert settings.ENV.redis_url == redis_url

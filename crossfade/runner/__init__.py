@@ -1,0 +1,1 @@
+"""The runner: the program in a workload that executes one run. Standard library only."""

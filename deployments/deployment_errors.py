@@ -1,0 +1,33 @@
+"""What can go wrong with a deployment, each named for the caller's mistake."""
+
+from __future__ import annotations
+
+from tenants.errors import Conflict, Invalid, NotFound, Refused
+
+
+class UnknownDeployment(NotFound):
+    """No such deployment or version in the caller's environment."""
+
+
+class AlreadyRegistered(Conflict):
+    """Another set of tasks is registered for the deployment."""
+
+
+class ArtifactMissing(Refused):
+    """The deployment names an artifact whose bytes are not here."""
+
+
+class PromotionRefused(Invalid):
+    """The version may not become the current one."""
+
+
+class UnknownArtifact(NotFound):
+    """No uploaded artifact of that name."""
+
+
+class ArtifactTooLarge(Exception):
+    """The artifact is larger than the platform takes."""
+
+
+class ArtifactMismatch(Invalid):
+    """The bytes are not those that were announced."""

@@ -1,0 +1,109 @@
+"""Environment keys in memory: one query when a key is not known yet, none when it is.
+
+An entry goes when anything it was made of changes (`drop_changed`, called by the change feed). A
+key that ends at a known time, after a rotation, stops by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.db import connection
+
+from flags.catalog import Scope, valid_values
+from ledger.cache import BoundedCache
+from ledger.changes import ALL, ENVIRONMENT, FLAGS, KEY, ORGANIZATION, PROJECT
+from ledger.feed import feed
+from tenants.credentials import Caller, CallerEnvironment, CallerOrganization, CallerProject
+from tenants.crypto import MAX_SECRET_CHARS, hash_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+CACHED_CALLERS = 20_000
+
+# Table by table: the key, where it belongs, and the organization's overrides. One round trip.
+_SQL = """
+SELECT key.id, key.sha256, key.revoked_at,
+       environment.id, environment.type, environment.slug,
+       environment.concurrency_limit, environment.paused,
+       project.id, project.ref, project.slug, project.name,
+       organization.id, organization.slug, organization.title,
+       organization.plan, organization.plan_at,
+       (SELECT jsonb_object_agg(flag.key, flag.value)
+        FROM flags_organizationflag AS flag WHERE flag.organization_id = organization.id)
+FROM tenants_environmentkey AS key
+JOIN tenants_environment AS environment ON environment.id = key.environment_id
+JOIN tenants_project AS project ON project.id = environment.project_id
+JOIN tenants_organization AS organization ON organization.id = environment.organization_id
+WHERE key.sha256 = %s AND (key.revoked_at IS NULL OR key.revoked_at > now())
+"""
+
+
+class CachedCaller(NamedTuple):
+    """A caller as it is kept."""
+
+    caller: Caller
+    sha256: str
+    ends_at_s: float | None  # epoch seconds from which the key is refused; None: no end is known
+
+
+def find_caller(key: str) -> Caller | None:
+    """Find who holds this environment key; None for one that is unknown, revoked or over."""
+    if len(key) > MAX_SECRET_CHARS:
+        return None
+    digest = hash_secret(key)
+    entry = CALLERS.get(digest)
+    if entry is None or not compare_digest(entry.sha256, digest):
+        return None
+    if entry.ends_at_s is not None and time.time() >= entry.ends_at_s:
+        return None
+    return entry.caller
+
+
+def drop_changed(kind: str, subject: str) -> None:
+    """Forget the callers that a change is about, and keys that were not found so far."""
+    if kind == FLAGS and subject == "global":
+        return  # values for everyone are no part of a caller
+    subject_of = _SUBJECTS[kind]
+    CALLERS.drop_where(lambda _digest, entry: subject in (ALL, subject_of(entry.caller)))
+
+
+def _load(digest: str) -> CachedCaller | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_SQL, [digest])
+        row = cursor.fetchone()
+    return None if row is None else _cached_caller(row)
+
+
+def _cached_caller(row: tuple[Any, ...]) -> CachedCaller:
+    key_id, sha256, revoked_at = row[:3]
+    overrides = valid_values(json.loads(row[17] or "{}"), scope=Scope.ORGANIZATION)
+    caller = Caller(
+        key_id=key_id,
+        environment=CallerEnvironment(*row[3:8]),
+        project=CallerProject(*row[8:12]),
+        organization=CallerOrganization._make((*row[12:17], overrides)),
+    )
+    return CachedCaller(caller, sha256, _epoch_s(revoked_at))
+
+
+def _epoch_s(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp()
+
+
+_SUBJECTS: dict[str, Callable[[Caller], str]] = {
+    KEY: lambda caller: caller.key_id,
+    ENVIRONMENT: lambda caller: caller.environment.id,
+    PROJECT: lambda caller: caller.project.id,
+    ORGANIZATION: lambda caller: caller.organization.id,
+    FLAGS: lambda caller: caller.organization.id,
+}
+
+CALLERS: BoundedCache[str, CachedCaller] = BoundedCache("callers", _load, size=CACHED_CALLERS)
+
+feed.subscribe(_SUBJECTS, drop_changed)

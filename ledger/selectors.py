@@ -1,0 +1,137 @@
+"""Reads of the ledger. Only frozen values leave this module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db import connection
+
+from ledger.changes import ChangeSet
+from ledger.models import AuditRow, Revision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+MAX_CHANGES = 10_000
+PAGE_SIZE = 50
+
+# One statement, so that the revision and the changes belong to one moment.
+_CHANGES_SQL = """
+SELECT head.value, head.pruned_to, change.kind, change.subject
+FROM ledger_revision AS head
+LEFT JOIN LATERAL (
+    SELECT kind, subject, revision, id FROM ledger_change
+    WHERE revision > %(revision)s
+    ORDER BY revision, id
+    LIMIT %(limit)s
+) AS change ON true
+WHERE head.id = 1
+ORDER BY change.revision, change.id
+"""
+
+
+class UnknownAuditRow(LookupError):
+    """There is no audit row of this id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One audit row as others see it."""
+
+    id: int
+    at: datetime
+    actor: str
+    source: str
+    scope: str
+    org: str | None
+    key: str
+    old: Any
+    new: Any
+    reason: str | None
+    request_id: str | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Audit rows, newest first."""
+
+    rows: tuple[AuditEntry, ...]
+    next_after: int | None  # pass as `after` for the next page; None: this is the last one
+
+
+def current_revision() -> int:
+    """Give the revision of the last committed write, 0 before the first."""
+    return Revision.objects.filter(id=1).values_list("value", flat=True).first() or 0
+
+
+def changes_since(revision: int | None, limit: int = MAX_CHANGES) -> ChangeSet:
+    """Give what changed after `revision`, all of it at one moment.
+
+    The answer is not complete when there is more than `limit`, when the list has been pruned past
+    `revision`, or when `revision` is not of this database (its backup was restored): then a reader
+    has to drop everything it knows. None asks where to begin, and is never complete.
+    """
+    if revision is None:
+        return ChangeSet(revision=current_revision(), touched=(), is_complete=False)
+    with connection.cursor() as cursor:
+        cursor.execute(_CHANGES_SQL, {"revision": revision, "limit": limit + 1})
+        rows = cursor.fetchall()
+    if not rows:
+        return ChangeSet(revision=0, touched=(), is_complete=revision == 0)
+    head, pruned_to = rows[0][:2]
+    if len(rows) > limit or not pruned_to <= revision <= head:
+        return ChangeSet(revision=head, touched=(), is_complete=False)
+    touched = tuple((kind, subject) for _, _, kind, subject in rows if kind is not None)
+    return ChangeSet(revision=head, touched=touched, is_complete=True)
+
+
+def get_audit_row(audit_id: int) -> AuditEntry:
+    """Give one audit row, or raise `UnknownAuditRow`."""
+    row = AuditRow.objects.filter(id=audit_id).first()
+    if row is None:
+        raise UnknownAuditRow(f"no audit row {audit_id}")
+    return _entry(row)
+
+
+def list_audit(
+    *,
+    key: str | None = None,
+    org: str | None = None,
+    actor: str | None = None,
+    after: int | None = None,
+    limit: int = PAGE_SIZE,
+) -> AuditPage:
+    """Give audit rows newest first; `after` is the `next_after` of the page before."""
+    wanted = {"key": key, "org": org, "actor": actor, "id__lt": after}
+    filters = {name: value for name, value in wanted.items() if value is not None}
+    found = list(AuditRow.objects.filter(**filters).order_by("-id")[: limit + 1])
+    rows = tuple(_entry(row) for row in found[:limit])
+    return AuditPage(rows=rows, next_after=rows[-1].id if len(found) > limit else None)
+
+
+def list_keys_changed_after(
+    *, scope: str, org: str | None, keys: Iterable[str], revision: int
+) -> list[str]:
+    """Give those of `keys` that were changed in this scope after `revision`, sorted."""
+    rows = AuditRow.objects.filter(scope=scope, org=org, key__in=list(keys), revision__gt=revision)
+    return sorted(set(rows.values_list("key", flat=True)))
+
+
+def _entry(row: AuditRow) -> AuditEntry:
+    return AuditEntry(
+        id=row.id,
+        at=row.at,
+        actor=row.actor,
+        source=row.source,
+        scope=row.scope,
+        org=row.org,
+        key=row.key,
+        old=row.old,
+        new=row.new,
+        reason=row.reason,
+        request_id=row.request_id,
+        revision=row.revision,
+    )

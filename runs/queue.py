@@ -1,0 +1,75 @@
+"""Take the next run of a worker queue.
+
+The choice and the move are one statement: `runs/sql/dequeue.sql`. Its commit need not reach the
+disk before the answer: a lease lost in a crash leaves the run ready as before, and the snapshot id
+that was handed out is then unknown, so nobody can start an attempt with it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from django.db import connection, transaction
+
+from ledger.ids import new_id
+from runs.metrics import DEQUEUED
+
+
+class DequeueCall(NamedTuple):
+    """Who asks for a run, and which."""
+
+    worker_queue: str
+    worker_group_id: str | None  # None in development
+    worker_instance: str
+    request_key: str | None  # the same on every repeat of one request
+    machines: list[str] | None  # presets that fit; None: any
+    lease_ms: int
+
+
+def lease_next(call: DequeueCall) -> str | None:
+    """Lease the next run and give its id, or None when nothing may be taken now."""
+    run_id, busy = _take("SELECT run, busy FROM runs_dequeue(%s, %s, %s, %s, %s, %s, %s)", call, ())
+    if run_id is None and busy is not None:
+        (run_id,) = _take(
+            "SELECT runs_dequeue_waiting(%s, %s, %s, %s, %s, %s, %s, %s)", call, (busy,)
+        )
+    if run_id is not None:
+        DEQUEUED.labels(call.worker_queue).inc()
+    return run_id
+
+
+def _take(
+    statement: str, call: DequeueCall, environment: tuple[str, ...]
+) -> tuple[str | None, ...]:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit = off")
+        cursor.execute(
+            statement,
+            (
+                call.worker_queue,
+                *environment,
+                call.machines,
+                new_id("snapshot"),
+                call.worker_group_id,
+                call.worker_instance,
+                call.request_key,
+                call.lease_ms,
+            ),
+        )
+        row: tuple[str | None, ...] = cursor.fetchone()
+    return row
+
+
+def find_leased(request_key: str, worker_group_id: str | None) -> str | None:
+    """Give the run that this very request leased before and nobody has started since."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT l.run_id FROM runs_lease l JOIN runs_taskrun r ON r.id = l.run_id
+            WHERE l.request_key = %s AND l.worker_group_id IS NOT DISTINCT FROM %s
+              AND r.execution_status = 'PENDING_EXECUTING'
+            """,
+            [request_key, worker_group_id],
+        )
+        row = cursor.fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,200 @@
+"""What becomes of a run whose attempt failed, or whose workload could not be started. Pure.
+
+`decide_after_failure` is one function from error and configuration to outcome.
+
+Source: `docs/run-states.md`; the codes are those of the worker API.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from runs.states import RunStatus
+
+MAX_ATTEMPTS = 250  # beyond any configuration, a run ends
+MAX_DELIVERIES = 12  # lost leases in a row; the twelfth ends the run
+REDELIVERY_BASE_MS = 1_000
+REDELIVERY_CAP_MS = 3_600_000
+DISPATCH_CAP_MS = 60_000
+DEFAULT_RETRY_DELAY_MS = 1_000
+
+CANCELLED = "TASK_RUN_CANCELLED"
+OUT_OF_MEMORY = frozenset({"TASK_PROCESS_OOM_KILLED", "TASK_PROCESS_MAYBE_OOM_KILLED"})
+
+# The final status of an internal error by its code; user errors end as COMPLETED_WITH_ERRORS.
+STATUS_BY_CODE: dict[str, RunStatus] = {
+    CANCELLED: RunStatus.CANCELED,
+    "MAX_DURATION_EXCEEDED": RunStatus.TIMED_OUT,
+    **dict.fromkeys(
+        (
+            *sorted(OUT_OF_MEMORY),
+            "TASK_PROCESS_SIGSEGV",
+            "TASK_PROCESS_SIGTERM",
+            "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE",
+            "DISK_SPACE_EXCEEDED",
+            "TASK_RUN_CRASHED",
+            "HANDLE_ERROR_ERROR",
+            "OUTDATED_SDK_VERSION",
+            "TASK_RUN_HEARTBEAT_TIMEOUT",
+        ),
+        RunStatus.CRASHED,
+    ),
+    **dict.fromkeys(
+        (
+            "TASK_EXECUTION_FAILED",
+            "TASK_INPUT_ERROR",
+            "TASK_OUTPUT_ERROR",
+            "TASK_RUN_UNCAUGHT_EXCEPTION",
+            "TASK_RUN_STALLED_EXECUTING",
+            "TASK_RUN_STALLED_EXECUTING_WITH_WAITPOINTS",
+            "TASK_MIDDLEWARE_ERROR",
+        ),
+        RunStatus.COMPLETED_WITH_ERRORS,
+    ),
+}
+
+# Another attempt cannot help, or must not happen.
+NOT_RETRIED: frozenset[str] = frozenset(
+    {
+        CANCELLED,
+        "MAX_DURATION_EXCEEDED",
+        "DISK_SPACE_EXCEEDED",
+        "TASK_INPUT_ERROR",
+        "TASK_OUTPUT_ERROR",
+        "OUTDATED_SDK_VERSION",
+        "HANDLE_ERROR_ERROR",
+        "COULD_NOT_FIND_TASK",
+        "COULD_NOT_IMPORT_TASK",
+        "CONFIGURED_INCORRECTLY",
+        "TASK_RUN_DEQUEUED_MAX_RETRIES",
+        "TASK_DEQUEUED_INVALID_STATE",
+    }
+)
+
+# The process died before the runner could say when to try again: the version's settings say it.
+RETRIED_BY_SETTINGS: frozenset[str] = frozenset(
+    {
+        "TASK_PROCESS_SIGSEGV",
+        "TASK_PROCESS_SIGTERM",
+        "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE",
+        "TASK_RUN_UNCAUGHT_EXCEPTION",
+        "TASK_RUN_STALLED_EXECUTING",
+        "TASK_RUN_STALLED_EXECUTING_WITH_WAITPOINTS",
+        "TASK_RUN_HEARTBEAT_TIMEOUT",
+    }
+)
+
+
+class After(StrEnum):
+    """What follows a failed attempt."""
+
+    CANCEL = "cancel"  # it was canceled; finish that
+    RETRY_IN_PLACE = "retry_in_place"  # the same workload starts the next attempt
+    RETRY_QUEUED = "retry_queued"  # the next attempt starts from the queue
+    END = "end"  # no attempt is left, or none can help
+
+
+class Failure(NamedTuple):
+    """A failed attempt and what the run is configured to do."""
+
+    error: dict[str, Any]  # a TaskError of the worker API
+    attempt_number: int  # the attempt that failed, from 1
+    max_attempts: int  # the first one included
+    retry_delay_ms: float | None  # what the runner asks for; None: it asks for nothing
+    skipped_retrying: bool = False  # the task said that no retry can help
+    force_queue: bool = False  # the workload is gone
+    warm_start_threshold_ms: int = 30_000
+    larger_machine: str | None = None  # where to retry when memory ran out
+
+
+class Decision(NamedTuple):
+    """What follows."""
+
+    after: After
+    status: RunStatus  # the run's final status, should it end
+    delay_ms: int = 0
+    machine: str | None = None  # another preset for the next attempt
+
+
+def code_of(error: dict[str, Any]) -> str | None:
+    """Give the code of an internal error, None for an error of the task's own."""
+    return error.get("code") if error.get("type") == "INTERNAL_ERROR" else None
+
+
+def status_for_error(error: dict[str, Any]) -> RunStatus:
+    """Give the final status an error ends a run with; an unknown code is a system failure.
+
+    >>> status_for_error({"type": "INTERNAL_ERROR", "code": "MAX_DURATION_EXCEEDED"}).value
+    'TIMED_OUT'
+    """
+    code = code_of(error)
+    if code is None:
+        return RunStatus.COMPLETED_WITH_ERRORS
+    return STATUS_BY_CODE.get(code, RunStatus.SYSTEM_FAILURE)
+
+
+def decide_after_failure(failure: Failure) -> Decision:
+    """Give what follows a failed attempt.
+
+    Rule, first that holds: canceled; out of memory (only on another machine); a code that is not
+    retried, or the task refused; no attempt left; no timing and no settings to take one from;
+    else retry, in place when the delay is short and the workload is still there.
+    """
+    status, code = status_for_error(failure.error), code_of(failure.error)
+    end = Decision(After.END, status)
+    if code == CANCELLED:
+        return Decision(After.CANCEL, RunStatus.CANCELED)
+    if code in OUT_OF_MEMORY:
+        return _after_out_of_memory(failure, end)
+    if code in NOT_RETRIED or failure.skipped_retrying or not _has_attempt_left(failure):
+        return end
+    if failure.retry_delay_ms is None and code not in RETRIED_BY_SETTINGS:
+        return end
+    delay_ms = _whole_ms(failure.retry_delay_ms)
+    from_queue = (
+        failure.force_queue
+        or failure.retry_delay_ms is None
+        or delay_ms >= failure.warm_start_threshold_ms
+    )
+    return Decision(After.RETRY_QUEUED if from_queue else After.RETRY_IN_PLACE, status, delay_ms)
+
+
+def _after_out_of_memory(failure: Failure, end: Decision) -> Decision:
+    if failure.larger_machine is None or not _has_attempt_left(failure):
+        return end
+    return Decision(After.RETRY_QUEUED, end.status, 0, failure.larger_machine)
+
+
+def _has_attempt_left(failure: Failure) -> bool:
+    return failure.attempt_number < min(failure.max_attempts, MAX_ATTEMPTS)
+
+
+def _whole_ms(delay_ms: float | None) -> int:
+    if delay_ms is None:
+        return DEFAULT_RETRY_DELAY_MS
+    return int(min(max(delay_ms, 0), 365 * 86_400_000))
+
+
+def redelivery_delay_ms(deliveries: int, *, jitter: float) -> int:
+    """Give the wait before a run whose lease was lost is handed out again.
+
+    `deliveries` counts this loss, from 1; `jitter` is in [0, 1). 1 s x 2^(n-1) x [1, 2), at most
+    an hour.
+
+    >>> redelivery_delay_ms(3, jitter=0.5)
+    6000
+    """
+    base = REDELIVERY_BASE_MS * 2 ** min(deliveries - 1, 20)
+    return int(min(base * (1 + jitter), REDELIVERY_CAP_MS))
+
+
+def dispatch_delay_ms(deliveries: int) -> int:
+    """Give the wait before a run whose workload could not be started is handed out again.
+
+    `deliveries` counts the failed starts before this one. 1 s x 2^n, at most 60 s.
+
+    >>> [dispatch_delay_ms(n) for n in (0, 1, 10)]
+    [1000, 2000, 60000]
+    """
+    return int(min(REDELIVERY_BASE_MS * 2 ** min(max(deliveries, 0), 20), DISPATCH_CAP_MS))

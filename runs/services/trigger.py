@@ -1,0 +1,263 @@
+"""Trigger a run: gather, decide, one statement.
+
+This is the one service that opens no transaction: the statement is all of it, in autocommit. A warm
+trigger costs that one round trip; what it is decided from is in memory.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import psycopg
+from django.db import connection
+from psycopg.rows import tuple_row
+
+from deployments.environment_entry import EnvironmentEntry, TaskSettings, entry_for, refresh
+from deployments.version_info import TaskInfo, VersionInfo, find_version
+from ledger.ids import new_id
+from runs.base import base_for
+from runs.calls import MAX_METADATA_BYTES, MAX_TAGS, TriggerCall, Triggered
+from runs.durations import text_of
+from runs.errors import RunNotFound, TooLarge
+from runs.lanes import lane_id_of
+from runs.machines import PRESETS
+from runs.metrics import TRIGGERED
+from runs.placement import Placement, decide_placement
+from runs.services.wakeups import announce_ready
+from runs.states import ExecutionStatus, RunStatus
+from runs.trigger_statement import Place, trigger_statement
+from tenants.credentials import Caller
+from tenants.errors import Refused
+
+DEVELOPMENT_TTL_S = 600
+MAX_DEPTH = 1000
+_TRIES = 3  # a key may be freed between the statement and the look at who holds it
+
+
+class Parent(NamedTuple):
+    """Where a child run hangs."""
+
+    depth: int
+    parent_run_id: str | None
+    root_run_id: str | None
+
+
+NO_PARENT = Parent(0, None, None)
+
+
+class Code(NamedTuple):
+    """The version a run is for: the one the call names, else what is current when it is taken."""
+
+    task: TaskSettings | TaskInfo | None  # None: no version has it yet
+    locked: VersionInfo | None
+
+
+class Given(NamedTuple):
+    """What a run is made from."""
+
+    caller: Caller
+    call: TriggerCall
+    code: Code
+    placement: Placement
+    revision: int | None
+    parent: Parent
+    place: Place
+    now: datetime
+
+
+def trigger_run(caller: Caller, call: TriggerCall, *, now: datetime) -> Triggered:
+    """Make a run, or give the one that already holds the call's keys.
+
+    Raises `Refused` (422) for a region, version or tags that cannot be, `TooLarge` for metadata,
+    `RunNotFound` for an unknown parent.
+    """
+    _check_limits(call)
+    entry = entry_for(caller.environment.id)
+    base = base_for(caller, entry, call.region)
+    code = _code(caller, call, entry)
+    parent = _parent(caller, call.parent_run_id) if call.parent_run_id else NO_PARENT
+    place: Place = "version" if code.task is None else "delayed" if call.delay_until else "ready"
+    placement = decide_placement(base.placement_input)
+    given = Given(caller, call, code, placement, base.revision, parent, place, now)
+    return _write(given, _columns(given))
+
+
+def _check_limits(call: TriggerCall) -> None:
+    if len(call.tags) > MAX_TAGS:
+        raise Refused(f"tags: a run has at most {MAX_TAGS} tags, the call gives {len(call.tags)}")
+    if call.metadata is not None and len(call.metadata.encode()) > MAX_METADATA_BYTES:
+        raise TooLarge("metadata", MAX_METADATA_BYTES)
+    if call.machine is not None and call.machine not in PRESETS:
+        raise Refused(f'machine: there is no preset "{call.machine}"')
+
+
+def _code(caller: Caller, call: TriggerCall, entry: EnvironmentEntry) -> Code:
+    """Find the task; one that is unknown here is looked for once more, past the cache."""
+    if call.lock_to_version is not None:
+        locked = find_version(caller.environment.id, call.lock_to_version)
+        if locked is None:
+            raise Refused(f'lockToVersion: there is no version "{call.lock_to_version}"')
+        if call.task not in locked.tasks:
+            raise Refused(f'lockToVersion: {call.lock_to_version} has no task "{call.task}"')
+        return Code(locked.tasks[call.task], locked)
+    task = entry.tasks.get(call.task)
+    if task is None:
+        task = refresh(caller.environment.id).tasks.get(call.task)
+    return Code(task, None)
+
+
+def _parent(caller: Caller, parent_run_id: str) -> Parent:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT depth, root_run_id FROM runs_taskrun WHERE id = %s AND environment_id = %s",
+            [parent_run_id, caller.environment.id],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise RunNotFound(parent_run_id)
+    depth, root = row
+    if depth >= MAX_DEPTH:
+        raise Refused(f"parentRunId: runs are nested at most {MAX_DEPTH} deep")
+    return Parent(depth + 1, parent_run_id, root or parent_run_id)
+
+
+_STATES: dict[Place, tuple[str, str]] = {
+    "ready": (RunStatus.PENDING.value, ExecutionStatus.QUEUED.value),
+    "delayed": (RunStatus.DELAYED.value, ExecutionStatus.DELAYED.value),
+    "version": (RunStatus.PENDING_VERSION.value, ExecutionStatus.RUN_CREATED.value),
+}
+
+
+def _columns(given: Given) -> dict[str, Any]:
+    """Give every column of the run; the names are those of the statement."""
+    caller, call, code, placement, revision, parent, place, now = given
+    task, locked = code
+    environment = caller.environment
+    now_ms = int(now.timestamp() * 1000)
+    queue = call.queue or (task.queue_name if task else f"task/{call.task}")
+    queued_at_ms = int(call.delay_until.timestamp() * 1000) if call.delay_until else now_ms
+    ttl_s = _ttl_s(call, task, environment.type)
+    status, execution_status = _STATES[place]
+    return {
+        "id": new_id("run", now_ms=now_ms),
+        "environment_id": environment.id,
+        "project_id": caller.project.id,
+        "organization_id": caller.organization.id,
+        "environment_type": environment.type,
+        "plan": caller.organization.plan,
+        "task_slug": call.task,
+        "status": status,
+        "execution_status": execution_status,
+        "snapshot_id": new_id("snapshot", now_ms=now_ms),
+        "worker_queue": placement.worker_queue,
+        "region": placement.region,
+        "requested_region": call.region,
+        "enrollment": placement.enrollment.value,
+        "why": placement.why.value,
+        "decided_revision": revision,
+        "queue_name": queue,
+        "concurrency_key": call.concurrency_key,
+        "lane_id": lane_id_of(placement.worker_queue, environment.id, queue, call.concurrency_key),
+        "score": queued_at_ms - call.priority_ms,
+        "priority_ms": call.priority_ms,
+        "delay_until": call.delay_until,
+        "ttl": None if ttl_s is None else text_of(ttl_s),
+        "ttl_s": ttl_s,
+        "first_queued_at": now if place == "ready" else None,
+        "payload": call.payload,
+        "payload_type": call.payload_type,
+        "metadata": call.metadata,
+        "metadata_type": call.metadata_type,
+        "seed_metadata": call.metadata,
+        "tags": list(call.tags),
+        "machine": call.machine,
+        "max_attempts": call.max_attempts,
+        "max_duration_s": call.max_duration_s,
+        "is_test": call.is_test,
+        "trigger_function": call.trigger_function,
+        "trigger_source": call.trigger_source,
+        "depth": parent.depth,
+        "parent_run_id": parent.parent_run_id,
+        "root_run_id": parent.root_run_id,
+        "replay_of_id": call.replay_of_id,
+        "request_key": call.request_key,
+        "idempotency_key": call.idempotency_key,
+        "idempotency_key_shown": call.idempotency_key_shown,
+        "idempotency_key_expires_at": now + timedelta(seconds=call.idempotency_key_ttl_s)
+        if call.idempotency_key
+        else None,
+        "locked_version": call.lock_to_version,
+        "worker_id": locked.worker_id if locked else None,
+        "version": locked.version if locked else None,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _ttl_s(
+    call: TriggerCall, task: TaskSettings | TaskInfo | None, environment_type: str
+) -> int | None:
+    """Give the seconds a run may wait: the call's, else the task's, else ten minutes in dev."""
+    if call.ttl_s is not None:
+        return call.ttl_s
+    if task is not None and task.ttl_s is not None:
+        return task.ttl_s
+    return DEVELOPMENT_TTL_S if environment_type == "DEVELOPMENT" else None
+
+
+def _write(given: Given, row: dict[str, Any]) -> Triggered:
+    caller, call, place, now = given.caller, given.call, given.place, given.now
+    request_key = call.request_key
+    for _ in range(_TRIES):
+        statement = trigger_statement(
+            place, has_key=call.idempotency_key is not None, has_request_key=request_key is not None
+        )
+        if _execute(statement, row) is not None:
+            TRIGGERED.labels(row["enrollment"], row["why"]).inc()
+            if place != "ready":
+                return Triggered(row["id"], is_cached=False)
+            announce_ready(row["worker_queue"])
+            return Triggered(row["id"], is_cached=False, worker_queue=row["worker_queue"])
+        held = _holder(caller, call, now)
+        if held is not None:
+            return held
+        request_key = None  # the request's run was never written: only its key stands in the way
+    raise Refused("idempotencyKey: the key changed hands too often, please try again")
+
+
+def _execute(statement: str, row: dict[str, Any]) -> str | None:
+    """Run the statement as a prepared one; give the new run's id."""
+    connection.ensure_connection()
+    with (
+        connection.wrap_database_errors,
+        psycopg.Cursor(connection.connection, row_factory=tuple_row) as cursor,
+    ):
+        found = cursor.execute(statement, row, prepare=True).fetchone()
+    return None if found is None else found[0]
+
+
+def _holder(caller: Caller, call: TriggerCall, now: datetime) -> Triggered | None:
+    """Give the run that holds the request's key, else the one that holds the idempotency key."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT k.run_id, false, 0 AS rank FROM runs_requestkey k
+            JOIN runs_taskrun r ON r.id = k.run_id
+            WHERE k.environment_id = %(env)s AND k.task_slug = %(task)s AND k.key = %(request)s
+            UNION ALL
+            SELECT run_id, true, 1 FROM runs_idempotencykey
+            WHERE environment_id = %(env)s AND task_slug = %(task)s AND key = %(key)s
+              AND expires_at > %(now)s
+            ORDER BY rank LIMIT 1
+            """,
+            {
+                "env": caller.environment.id,
+                "task": call.task,
+                "request": call.request_key,
+                "key": call.idempotency_key,
+                "now": now,
+            },
+        )
+        row = cursor.fetchone()
+    return None if row is None else Triggered(row[0], is_cached=row[1])

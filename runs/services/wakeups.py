@@ -1,0 +1,108 @@
+"""Tell waiting dequeues that a worker queue has something.
+
+A wake-up is only a hint: whoever misses it looks again by itself. This process is told at once;
+the others through Redis by a small thread that sends each queue's name once per moment, so that a
+burst of triggers costs a burst of nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from functools import cache
+from queue import SimpleQueue
+
+import redis
+import structlog
+from django.conf import settings
+
+log = structlog.get_logger(__name__)
+
+CHANNEL_PREFIX = "crossfade:ready:"
+TIMEOUT_S = 2.0
+
+
+class ReadyBoard:
+    """Who waits for which worker queue in this process."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._count: dict[str, int] = {}
+
+    def mark(self, queue: str) -> int:
+        """Give the number to pass to `wait`: what was announced so far."""
+        with self._condition:
+            return self._count.get(queue, 0)
+
+    def announce(self, queue: str) -> None:
+        """Wake who waits for this queue."""
+        with self._condition:
+            self._count[queue] = self._count.get(queue, 0) + 1
+            self._condition.notify_all()
+
+    def wait(self, queue: str, *, seen: int, timeout_s: float) -> bool:
+        """Wait until something was announced after `seen`; False when the time is over."""
+        with self._condition:
+            return self._condition.wait_for(
+                lambda: self._count.get(queue, 0) != seen, timeout=timeout_s
+            )
+
+
+class Announcer:
+    """Sends announcements to the other processes; what piles up meanwhile goes out once."""
+
+    def __init__(self, publish: Callable[[str], object]) -> None:
+        self._publish = publish
+        self._pending: SimpleQueue[str] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def announce(self, queue: str) -> None:
+        """Send it soon."""
+        self._pending.put(queue)
+        if self._thread is None or not self._thread.is_alive():
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._send, name="announcer", daemon=True)
+                self._thread.start()
+
+    def _send(self) -> None:
+        while True:
+            queues = {self._pending.get()}
+            while not self._pending.empty():
+                queues.add(self._pending.get())
+            self._publish_all(queues)
+
+    def _publish_all(self, queues: Iterable[str]) -> None:
+        for queue in queues:
+            try:
+                self._publish(CHANNEL_PREFIX + queue)
+            except redis.RedisError as error:
+                # Dequeues elsewhere look again by themselves; nothing is lost.
+                log.warning("wakeup.unsent", queue=queue, error=str(error))
+                return
+
+
+@cache
+def _redis() -> redis.Redis:
+    return redis.Redis.from_url(
+        settings.ENV.redis_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+    )
+
+
+board = ReadyBoard()
+announcer = Announcer(lambda channel: _redis().publish(channel, ""))
+
+
+def announce_ready(queue: str) -> None:
+    """Tell every process that a run is ready on this worker queue; call it after the commit."""
+    board.announce(queue)
+    announcer.announce(queue)
+
+
+def hear_ready(channel: str, _text: str = "") -> None:
+    """Take an announcement from another process."""
+    board.announce(channel.removeprefix(CHANNEL_PREFIX))

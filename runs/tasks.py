@@ -1,0 +1,35 @@
+"""Our own jobs about runs. Each takes names, never state, and may run twice."""
+
+from __future__ import annotations
+
+import structlog
+from celery import shared_task
+from django.db import connection
+from kombu.exceptions import OperationalError
+
+from runs.reconcilers import RECONCILERS, release_waiting_versions
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(name="runs.tasks.reconcile")
+def reconcile(name: str) -> int:
+    """Run a reconciler unless it is running already; give how many runs it repaired."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 3))", [name])
+        (taken,) = cursor.fetchone()
+        if not taken:
+            return 0
+        try:
+            return RECONCILERS[name]()
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 3))", [name])
+
+
+def wake_release(environment_id: str, worker_id: str) -> None:
+    """Let the reconciler look at once, since a version arrived; it looks by itself anyway."""
+    del environment_id, worker_id  # a reconciler takes no input
+    try:
+        reconcile.delay(release_waiting_versions.__name__)
+    except OperationalError as error:
+        log.warning("reconciler.unwoken", error=str(error))

@@ -1,0 +1,62 @@
+"""Who is calling: the values that requests hold once a credential was recognised.
+
+They are complete, so that a warm request needs no further query for its tenant. Loading and keeping
+them is `flags/callers.py`, because an organization's overrides are part of the value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+class CallerOrganization(NamedTuple):
+    """The tenant of a caller."""
+
+    id: str
+    slug: str
+    title: str
+    plan: str | None  # None: unknown
+    plan_at: datetime | None  # when the plan was last written
+    overrides: Mapping[str, Any]  # this organization's flags; valid values only
+
+
+class CallerProject(NamedTuple):
+    """The project of a caller."""
+
+    id: str
+    ref: str
+    slug: str
+    name: str
+
+
+class CallerEnvironment(NamedTuple):
+    """The environment of a caller; `type` is upper case, `slug` as in its keys."""
+
+    id: str
+    type: str
+    slug: str
+    concurrency_limit: int
+    paused: bool
+
+
+class Caller(NamedTuple):
+    """Whoever holds an environment key: they act in that one environment."""
+
+    key_id: str
+    organization: CallerOrganization
+    project: CallerProject
+    environment: CallerEnvironment
+
+
+class Person(NamedTuple):
+    """Whoever holds a personal access token."""
+
+    id: str
+    email: str
+    name: str
+    is_staff: bool
+    token_id: str

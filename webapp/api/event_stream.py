@@ -1,0 +1,87 @@
+"""Server-sent events for an operation that takes a while: pings until it is done, then its end.
+
+The operation runs in a thread of its own, so that pings go out while the database lets it wait.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as StillWorking
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from django.db import close_old_connections
+from django.http import StreamingHttpResponse
+
+from webapp.api.errors import answer_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+log = structlog.get_logger(__name__)
+
+PING_EVERY_S: Final = 10.0
+NEVER_BUFFERED: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+SERVER_FAULT: Final = 500
+
+
+def event_text(name: str, data: Mapping[str, Any]) -> bytes:
+    r"""Give one event as it travels.
+
+    >>> event_text("ping", {})
+    b'event: ping\ndata: {}\n\n'
+    """
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def stream_response(
+    work: Callable[[], Mapping[str, Any]], *, opening: str, ping_every_s: float = PING_EVERY_S
+) -> StreamingHttpResponse:
+    """Answer with the events of `work`: a log line, pings, then `complete` or `error`."""
+    return StreamingHttpResponse(
+        events_of(work, opening=opening, ping_every_s=ping_every_s),
+        content_type="text/event-stream",
+        headers=NEVER_BUFFERED,
+    )
+
+
+def events_of(
+    work: Callable[[], Mapping[str, Any]], *, opening: str, ping_every_s: float
+) -> Iterator[bytes]:
+    """Run `work` and give its events; a client that leaves does not stop it."""
+    close_old_connections()  # this thread only waits from here on
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-stream")
+    future = pool.submit(_run, work)
+    pool.shutdown(wait=False)
+    yield event_text("log", {"message": opening})
+    while not _is_done(future, ping_every_s):
+        yield event_text("ping", {})
+    yield _last_event(future)
+
+
+def _run(work: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    try:
+        return work()
+    finally:
+        close_old_connections()
+
+
+def _is_done(future: Future[Mapping[str, Any]], wait_s: float) -> bool:
+    try:
+        future.exception(timeout=wait_s)
+    except StillWorking:
+        return False
+    return True
+
+
+def _last_event(future: Future[Mapping[str, Any]]) -> bytes:
+    error = future.exception()
+    if error is None:
+        return event_text("complete", future.result())
+    if not isinstance(error, Exception):
+        raise error
+    answer = answer_for(error)
+    if answer.status >= SERVER_FAULT:
+        log.error("stream.failed", exc_info=error)
+    return event_text("error", {"error": answer.message})

@@ -1,0 +1,68 @@
+"""The trigger route: the one view written by hand, because it is the hot path.
+
+A router's machinery would cost more than the trigger itself (`bench/`: trigger.http_vs_empty_view).
+It does what routers do, and no more: recognise the caller, parse, call one service, map the result.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Final
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from runs.services.trigger import trigger_run
+from webapp.api.auth import environment_key
+from webapp.api.errors import ApiError, respond
+from webapp.api.trigger_body import read_trigger
+
+MAX_BODY_BYTES: Final = 3_145_728
+TOO_LARGE: Final = "Request body too large"
+ANY_ORIGIN: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "x-trigger-jwt, x-trigger-jwt-claims",
+}
+PREFLIGHT: Final = {
+    **ANY_ORIGIN,
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Max-Age": "86400",
+}
+
+
+@csrf_exempt  # callers present keys, never cookies
+def trigger(request: HttpRequest, task_id: str) -> HttpResponse:
+    """Answer `POST /api/v1/tasks/{taskId}/trigger`."""
+    if request.method == "OPTIONS":
+        return HttpResponse(status=204, headers=PREFLIGHT)
+    try:
+        return _trigger(request, task_id)
+    except Exception as error:  # noqa: BLE001  the table of errors answers every one of them
+        return respond(request, error)
+
+
+def _trigger(request: HttpRequest, task_id: str) -> HttpResponse:
+    if request.method != "POST":
+        raise ApiError(405, "Method not allowed", headers={"Allow": "POST, OPTIONS"})
+    caller = environment_key(request)
+    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
+        raise ApiError(413, f"{TOO_LARGE}: at most {MAX_BODY_BYTES} bytes")
+    now = datetime.now(UTC)
+    call = read_trigger(request.body, task=task_id, headers=request.headers, now=now)
+    made = trigger_run(caller, call, now=now)
+    is_cached = "true" if made.is_cached else "false"
+    response = HttpResponse(
+        f'{{"id":"{made.run_id}","isCached":{is_cached}}}',
+        content_type="application/json",
+        headers=ANY_ORIGIN,
+    )
+    response["x-trigger-jwt-claims"] = json.dumps(
+        {
+            "sub": caller.environment.id,
+            "pub": True,
+            "scopes": [f"read:runs:{made.run_id}", f"write:inputStreams:{made.run_id}"],
+        }
+    )
+    return response

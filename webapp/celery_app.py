@@ -1,0 +1,37 @@
+"""Celery: the worker runs our own jobs, beat wakes the reconcilers.
+
+A job carries no state: what is to be done is said by rows, so that a lost message costs only time.
+"""
+
+from __future__ import annotations
+
+import os  # the settings module has to be named before Django reads anything
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging, worker_init, worker_shutdown
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")  # noqa: TID251
+
+app = Celery("crossfade")
+app.config_from_object("webapp.celery_settings")
+app.autodiscover_tasks(["runs"])
+
+
+@setup_logging.connect
+def _keep_our_logging(**_: Any) -> None:
+    """Leave logging as the settings made it."""
+
+
+@worker_init.connect
+def _start(**_: Any) -> None:
+    from webapp.wiring import start  # noqa: PLC0415  Django is set up by now
+
+    start()
+
+
+@worker_shutdown.connect
+def _stop(**_: Any) -> None:
+    from webapp.wiring import stop  # noqa: PLC0415  Django is set up by now
+
+    stop()

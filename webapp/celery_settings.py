@@ -1,0 +1,40 @@
+"""How Celery runs: nothing is stored in Redis that could not be lost."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+broker_url = settings.ENV.redis_url
+task_ignore_result = True
+task_acks_late = True
+task_reject_on_worker_lost = True
+worker_prefetch_multiplier = 1
+worker_hijack_root_logger = False
+worker_send_task_events = False
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None  # for ever: Redis may be away for long
+broker_transport_options = {
+    "visibility_timeout": 300,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 5,
+    "max_retries": 3,  # of a publish; the row that says what to do is already there
+    "interval_start": 0,
+    "interval_step": 0.2,
+    "interval_max": 1,
+}
+task_publish_retry = False
+timezone = "UTC"
+enable_utc = True
+
+RECONCILE_EVERY_S = 1.0
+beat_schedule = {
+    name: {
+        "task": "runs.tasks.reconcile",
+        "schedule": RECONCILE_EVERY_S,
+        "args": (name,),
+        # A tick that was not taken in time is worth nothing: the next one does all of it.
+        "options": {"expires": 5.0},
+    }
+    for name in ("release_due_runs", "release_waiting_versions", "repair_stalled_runs")
+}
+beat_max_loop_interval = 1.0

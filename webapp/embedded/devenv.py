@@ -1,0 +1,44 @@
+"""`var/dev.env`: what a person sources to use the stack from a shell. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from webapp.embedded.environment import FROM_DEV_ENV
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from webapp.embedded.environment import Surroundings
+
+FROM_DEMO = (
+    "TRIGGER_SECRET_KEY",
+    "TRIGGER_DEV_SECRET_KEY",
+    "CROSSFADE_ADMIN_TOKEN",
+    "CROSSFADE_MEMBER_TOKEN",
+    "CROSSFADE_USER",
+    "CROSSFADE_PASSWORD",
+)
+
+
+def dev_env_text(around: Surroundings, demo: Mapping[str, str]) -> str:
+    """Give the text of the file; it can be sourced by any POSIX shell, any number of times.
+
+    `demo` holds the keys and tokens of the demo world.
+    """
+    values = {
+        "TRIGGER_API_URL": around.web_url,
+        **{name: demo[name] for name in FROM_DEMO},
+        "CROSSFADE_MANAGED_SECRET": around.secrets.managed_worker_secret,
+        "DATABASE_URL": around.database_url,
+        "REDIS_URL": around.redis_url,
+        FROM_DEV_ENV: f"{around.database_url} {around.redis_url}",
+    }
+    folder = shlex.quote(str(around.programs))
+    lines = [
+        "# Written by `make run`; it holds secrets of this stack.",
+        *(f"export {name}={shlex.quote(value)}" for name, value in values.items()),
+        f'case ":$PATH:" in *:{folder}:*) ;; *) export PATH={folder}:"$PATH" ;; esac',
+    ]
+    return "\n".join(lines) + "\n"
