@@ -111,7 +111,7 @@ def test_a_payload_that_no_json_can_hold_is_refused(raw: bytes) -> None:
 @pytest.mark.parametrize("raw", [b"{", b'{"payload": \xff}', b'"\\ud800"', b"[" * 4000])
 def test_what_is_no_json_is_refused(raw: bytes) -> None:
     """A body that cannot be parsed has one sentence, whatever is wrong with it."""
-    with pytest.raises(Invalid, match="^Invalid JSON$"):
+    with pytest.raises(Invalid, match=r"^Invalid JSON$"):
         read(raw)
 
 
