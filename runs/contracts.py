@@ -13,7 +13,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from runs.storable import storable_value
+
+Storable = BeforeValidator(storable_value)
 
 Instant = Annotated[
     datetime,
@@ -219,7 +223,7 @@ class DispatchFailed(Wire):
     """A workload could not be started for a leased run."""
 
     reason: DispatchFailure
-    message: str = Field(max_length=4096)
+    message: Annotated[str, Field(max_length=4096), Storable]
     permanent: bool = False  # true: no repeat can help, the run ends
 
 
@@ -372,17 +376,17 @@ class AttemptResult(Wire):
 class LogLine(Wire):
     """One line an attempt wrote."""
 
-    seq: int = Field(ge=0)
+    seq: int = Field(ge=0, le=2_147_483_647)
     at: float  # epoch ms
     stream: Literal["stdout", "stderr", "log"]
-    level: str | None = Field(default=None, max_length=16)
-    text: str = Field(max_length=65_536)
+    level: Annotated[str, Field(max_length=16), Storable] | None = None
+    text: Annotated[str, Field(max_length=65_536), Storable]
 
 
 class LogBatch(Wire):
     """Lines of one attempt; sending a line again changes nothing."""
 
-    attempt: int = Field(ge=1)
+    attempt: int = Field(ge=1, le=2_147_483_647)
     lines: list[LogLine] = Field(max_length=1000)
 
 

@@ -18,6 +18,11 @@ def storable(text: str) -> str:
     return _UNSTORABLE.sub(REPLACEMENT, text)
 
 
+def storable_value(value: Any) -> Any:
+    """Give a value, made storable if it is a text."""
+    return storable(value) if isinstance(value, str) else value
+
+
 def storable_values(value: dict[str, Any]) -> dict[str, Any]:
     """Give a flat object with every text storable."""
-    return {key: storable(one) if isinstance(one, str) else one for key, one in value.items()}
+    return {key: storable_value(one) for key, one in value.items()}

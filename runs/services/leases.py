@@ -31,7 +31,6 @@ from runs.retry import MAX_DELIVERIES, dispatch_delay_ms
 from runs.services.attempts import Scope, check_scope
 from runs.services.ending import end_run, requeue_run
 from runs.states import Event, ExecutionStatus, IllegalMove, RunStatus
-from runs.storable import storable
 
 MAX_PER_REQUEST = 10
 
@@ -193,7 +192,6 @@ def redeliver_run(
 
 def fail_run(run: RunRow, *, code: str, message: str, mover: Mover) -> None:
     """End a run the platform could not execute. The caller holds the mutex."""
-    message = storable(message)
     error = {"type": "INTERNAL_ERROR", "code": code, "message": message}
     end_run(
         run,
