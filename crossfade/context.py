@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime  # noqa: TC003 - part of the public annotations
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from crossfade.metadata import Metadata

@@ -11,7 +11,7 @@ class TaskDefinitionError(CrossfadeError):
     """A `@task` is not usable as written; the message names the field and what it may be."""
 
 
-class NotJson(CrossfadeError):  # noqa: N818
+class NotJson(CrossfadeError):
     """A value is not JSON; `path` says where in the value, `problem` what is wrong there."""
 
     def __init__(self, path: str, problem: str) -> None:
@@ -20,7 +20,7 @@ class NotJson(CrossfadeError):  # noqa: N818
         self.problem = problem
 
 
-class AbortTaskRun(CrossfadeError):  # noqa: N818
+class AbortTaskRun(CrossfadeError):
     """Raise it in a task to fail the run at once, without another attempt."""
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-class TaskNotFound(CrossfadeError):  # noqa: N818
+class TaskNotFound(CrossfadeError):
     """The deployed folder does not hold the task where the version says it is."""
 
 

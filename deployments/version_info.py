@@ -18,6 +18,7 @@ MAX_VERSIONS: Final = 4096
 
 _QUERY: Final = """
     SELECT worker.id, worker.environment_id, worker.version, worker.runtime,
+           worker.runtime_version,
            deployment.id, deployment.short_code, deployment.image_reference,
            (SELECT json_agg(json_build_array(task.slug, task.id, task.file_path, task.export_name,
                        task.queue_name, task.machine, task.max_attempts, task.max_duration_s,
@@ -59,6 +60,7 @@ class VersionInfo:
     environment_id: str
     version: str
     runtime: str | None
+    runtime_version: str | None
     deployment_id: str | None  # None: registered by `crossfade dev`
     short_code: str | None
     image: str | None  # None: nothing to start a workload from
@@ -85,12 +87,14 @@ def _load(query: str, values: list[str]) -> VersionInfo | None:
         row = cursor.fetchone()
     if row is None:
         return None
-    worker_id, environment_id, version, runtime, deployment_id, short_code, image, tasks = row
+    worker_id, environment_id, version, runtime, runtime_version, *rest = row
+    deployment_id, short_code, image, tasks = rest
     return VersionInfo(
         worker_id=worker_id,
         environment_id=environment_id,
         version=version,
         runtime=runtime,
+        runtime_version=runtime_version,
         deployment_id=deployment_id,
         short_code=short_code,
         image=image,

@@ -40,6 +40,7 @@ class TriggerCall:
     idempotency_key_ttl_s: int = DEFAULT_KEY_TTL_S
     request_key: str | None = None  # the same on every repeat of one request
     parent_run_id: str | None = None
+    replay_of_id: str | None = None
     trigger_function: str = "trigger"
     trigger_source: str = "api"
 

@@ -327,6 +327,7 @@ class CompleteAttempt(Wire):
     """A runner ends an attempt."""
 
     completion: Completion
+    forceRequeue: bool = False  # noqa: N815  # the workload is gone: retry through the queue
 
 
 class RunHeartbeat(Wire):

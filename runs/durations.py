@@ -10,7 +10,7 @@ _PART = re.compile(r"(\d+)(w|d|hr|h|m|s)", re.ASCII)
 _WHOLE = re.compile(r"(?:\d+(?:w|d|hr|h|m|s))+", re.ASCII)
 _SINGLE = re.compile(r"(\d+)([smhd])", re.ASCII)
 _MAX_LENGTH = 100
-_MAX_S = 100 * 365 * 86_400
+MAX_S = 100 * 365 * 86_400
 
 
 def seconds_of(text: str) -> int | None:
@@ -24,7 +24,7 @@ def seconds_of(text: str) -> int | None:
     if len(text) > _MAX_LENGTH or not _WHOLE.fullmatch(text):
         return None
     total = sum(int(number) * _UNIT_S[unit] for number, unit in _PART.findall(text))
-    return total if total <= _MAX_S else None
+    return total if total <= MAX_S else None
 
 
 def key_ttl_s(text: str | None, *, default_s: int) -> int:
@@ -35,7 +35,7 @@ def key_ttl_s(text: str | None, *, default_s: int) -> int:
     """
     match = _SINGLE.fullmatch(text or "")
     seconds = int(match[1]) * _UNIT_S[match[2]] if match else default_s
-    return min(seconds, _MAX_S)
+    return min(seconds, MAX_S)
 
 
 def text_of(seconds: int) -> str:

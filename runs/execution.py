@@ -5,6 +5,7 @@ Source: the `execution` of the worker API's start answer; the supervisor relays 
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -150,7 +151,7 @@ def _run(row: dict[str, Any], task: TaskInfo) -> dict[str, Any]:
         "payload": row["payload"] if row["payload"] is not None else "",
         "payloadType": row["payload_type"],
         "hasPayload": row["payload"] is not None,
-        "metadata": row["metadata"],
+        "metadata": None if row["metadata"] is None else json.loads(row["metadata"]),
         "tags": sorted(row["tags"]),
         "isTest": row["is_test"],
         "isReplay": row["replay_of_id"] is not None,
@@ -181,6 +182,7 @@ def _deployment(version: VersionInfo) -> dict[str, Any] | None:
         "shortCode": version.short_code,
         "version": version.version,
         "runtime": version.runtime or "python",
+        "runtimeVersion": version.runtime_version or "",
     }
 
 

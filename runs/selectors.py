@@ -13,6 +13,9 @@ from ledger.ids import encode_ms
 from runs.errors import RunNotFound
 from runs.models import RunLog, RunSnapshot, TaskRun
 
+RunView = TaskRun
+"""A run as others read it: the row itself, of which nobody else may write a column."""
+
 MAX_CHILDREN = 100
 LOG_PAGE = 500
 
@@ -138,7 +141,7 @@ def _condition(wanted: RunFilter) -> Q:
 
 
 def _created(wanted: RunFilter) -> Q:
-    """Bound the ids, whose time is the creation time: the index of the list then bounds the scan."""
+    """Bound the ids, whose time is the creation time, so that the list's index bounds the scan."""
     condition = Q()
     if wanted.created_from is not None:
         condition &= Q(id__gte=f"run_{_time_of(wanted.created_from)}")

@@ -27,7 +27,7 @@ def reconcile(name: str) -> int:
 
 
 def wake_release(environment_id: str, worker_id: str) -> None:
-    """A version arrived: let the reconciler look at once. Lost, it looks by itself anyway."""
+    """Let the reconciler look at once, since a version arrived; it looks by itself anyway."""
     del environment_id, worker_id  # a reconciler takes no input
     try:
         reconcile.delay(release_waiting_versions.__name__)

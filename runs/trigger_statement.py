@@ -88,10 +88,10 @@ _CLAIM = """claim AS (
 _RUN = """run AS (
   INSERT INTO runs_taskrun ({columns}) SELECT {values}{source} RETURNING id)"""
 _SNAPSHOT = """snapshot AS (
-  INSERT INTO runs_runsnapshot (run_id, id, execution_status, run_status, event, description, is_valid,
-    created_at)
-  SELECT id, %(snapshot_id)s, %(execution_status)s, %(status)s, 'trigger', 'Triggered', true, %(created_at)s
-  FROM run)"""
+  INSERT INTO runs_runsnapshot (run_id, id, execution_status, run_status, event, description,
+    is_valid, created_at)
+  SELECT id, %(snapshot_id)s, %(execution_status)s, %(status)s, 'trigger', 'Triggered', true,
+    %(created_at)s FROM run)"""
 _PLACES: dict[Place, str] = {
     "ready": """place AS (
   INSERT INTO runs_readyentry (lane_id, score, run_id)

@@ -45,6 +45,7 @@ class Env:
     timeout_executing_ms: int  # RUN_ENGINE_TIMEOUT_EXECUTING
     timeout_pending_cancel_ms: int  # RUN_ENGINE_TIMEOUT_PENDING_CANCEL
     dequeue_blocking_timeout_s: int  # RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS
+    max_polls: int  # CROSSFADE_MAX_POLLS: dequeues that may wait at once; half the threads at most
     retry_warm_start_threshold_ms: int  # RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS
     flags_require_reason: bool  # FLAGS_REQUIRE_REASON: staff writes without X-Reason are refused
 
@@ -87,6 +88,7 @@ def _read(reader: environ.Env) -> Env:
         dequeue_blocking_timeout_s=_whole(
             reader, "RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS", 10, least=0
         ),
+        max_polls=_whole(reader, "CROSSFADE_MAX_POLLS", 12, least=1),
         retry_warm_start_threshold_ms=_whole(
             reader, "RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS", 30_000, least=0
         ),

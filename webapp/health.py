@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from django.db import Error, connection
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from webapp.wiring import is_ready
 
@@ -24,3 +25,8 @@ def readyz(_request: HttpRequest) -> JsonResponse:
     if missing:
         return JsonResponse({"error": f"not ready: {', '.join(missing)}"}, status=503)
     return JsonResponse({"ok": True})
+
+
+def metrics(_request: HttpRequest) -> HttpResponse:
+    """Give this process's metrics in Prometheus' text format."""
+    return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
-
 MAX_CHUNKED_BYTES = 210 * 1024 * 1024  # a little over the largest upload any route accepts
 CHUNK_BYTES = 64 * 1024
 

@@ -4,8 +4,16 @@ from django.urls import URLPattern, URLResolver, path
 
 from webapp.api.errors import page_failed, page_not_found, page_refused
 from webapp.api.router import api
+from webapp.api.trigger import trigger
+from webapp.health import healthz, metrics, readyz
 
-urlpatterns: list[URLPattern | URLResolver] = [path("", api.urls)]
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/v1/tasks/<path:task_id>/trigger", trigger),
+    path("healthz", healthz),
+    path("readyz", readyz),
+    path("metrics", metrics),
+    path("", api.urls),
+]
 
 handler400 = page_refused
 handler403 = page_refused

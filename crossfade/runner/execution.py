@@ -24,11 +24,11 @@ from crossfade.metadata import Metadata
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-class UnreadableExecution(CrossfadeError):  # noqa: N818
+class UnreadableExecution(CrossfadeError):
     """The start answer lacks what an attempt needs."""
 
 
-class UnreadablePayload(CrossfadeError):  # noqa: N818
+class UnreadablePayload(CrossfadeError):
     """The payload is not what its type says."""
 
 

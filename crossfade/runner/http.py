@@ -17,7 +17,7 @@ _LARGEST_HEAD = 65_536
 _LARGEST_BODY = 64 * 1024 * 1024
 
 
-class BadAnswer(OSError):  # noqa: N818
+class BadAnswer(OSError):
     """What came back is not HTTP, or is cut; as good as no answer."""
 
 

@@ -21,7 +21,7 @@ _FIRST_SERVER_ERROR = 500
 _FIRST_REFUSAL = 300
 
 
-class Refused(CrossfadeError):  # noqa: N818
+class Refused(CrossfadeError):
     """The platform understood and said no; a repeat cannot help."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -35,7 +35,7 @@ class Refused(CrossfadeError):  # noqa: N818
         return self.status == _CONFLICT
 
 
-class Unreachable(CrossfadeError):  # noqa: N818
+class Unreachable(CrossfadeError):
     """No usable answer came, however often we asked."""
 
 

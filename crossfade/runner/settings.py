@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class InvalidRunnerEnvironment(CrossfadeError):  # noqa: N818
+class InvalidRunnerEnvironment(CrossfadeError):
     """A variable the runner needs is missing or unusable; the message names it."""
 
 

@@ -131,6 +131,7 @@ def complete_attempt(
     completion: AttemptSucceeded | AttemptFailed,
     scope: Scope,
     mover: Mover,
+    force_queue: bool = False,
 ) -> Completed:
     """End the attempt and decide what follows.
 
@@ -151,7 +152,7 @@ def complete_attempt(
         columns |= {"output": completion.output, "output_type": completion.outputType}
         end_run(run, Event.SUCCEED, description="Completed", mover=mover, columns=columns)
         return Completed("RUN_FINISHED", run_id)
-    decision = decide_after_failure(_failure(run, completion))
+    decision = decide_after_failure(_failure(run, completion, force_queue=force_queue))
     follow_failure(run, completion.error.to_wire(), decision, mover=mover, columns=columns)
     return Completed(ATTEMPT_STATUS[decision.after], run_id)
 
@@ -256,7 +257,7 @@ def _attempt_status_of(run: RunRow) -> str:
     return "RETRY_QUEUED" if run.execution_status is ExecutionStatus.QUEUED else "RETRY_IMMEDIATELY"
 
 
-def _failure(run: RunRow, completion: AttemptFailed) -> Failure:
+def _failure(run: RunRow, completion: AttemptFailed, *, force_queue: bool) -> Failure:
     retry = completion.retry
     return Failure(
         error=completion.error.to_wire(),
@@ -264,6 +265,7 @@ def _failure(run: RunRow, completion: AttemptFailed) -> Failure:
         max_attempts=max_attempts_of(run),
         retry_delay_ms=None if retry is None else retry.delay,
         skipped_retrying=completion.skippedRetrying,
+        force_queue=force_queue,
         warm_start_threshold_ms=settings.ENV.retry_warm_start_threshold_ms,
     )
 

@@ -47,7 +47,7 @@ NO_PARENT = Parent(0, None, None)
 
 
 class Code(NamedTuple):
-    """The version a run is for: the one the call names, else whatever is current when it is taken."""
+    """The version a run is for: the one the call names, else what is current when it is taken."""
 
     task: TaskSettings | TaskInfo | None  # None: no version has it yet
     locked: VersionInfo | None
@@ -180,7 +180,7 @@ def _columns(given: Given) -> dict[str, Any]:
         "depth": parent.depth,
         "parent_run_id": parent.parent_run_id,
         "root_run_id": parent.root_run_id,
-        "replay_of_id": None,
+        "replay_of_id": call.replay_of_id,
         "request_key": call.request_key,
         "idempotency_key": call.idempotency_key,
         "idempotency_key_shown": call.idempotency_key_shown,

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.factories import Tenant, make_tenant
 
 from deployments.environment_entry import load_entry
 from tests.deploying import Author, digest_of, events_in, metadata, task
+from tests.factories import Tenant, make_tenant
 
 if TYPE_CHECKING:
     from django.http import HttpResponse

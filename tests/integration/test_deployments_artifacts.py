@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import pytest
 from django.conf import settings
-from tests.factories import Tenant, make_tenant, make_worker_group
 
 from deployments.artifacts import (
     MAX_ARTIFACT_BYTES,
@@ -21,6 +20,7 @@ from deployments.artifacts import (
 )
 from deployments.deployment_errors import ArtifactMismatch
 from tests.deploying import ARCHIVE, Author, digest_of
+from tests.factories import Tenant, make_tenant, make_worker_group
 
 if TYPE_CHECKING:
     from django.http import HttpResponse

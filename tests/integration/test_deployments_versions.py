@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from django.db import IntegrityError, connections, transaction
-from tests.factories import Tenant, make_tenant
 
 from deployments import hooks
 from deployments.deployment_states import IllegalMove
@@ -36,6 +35,7 @@ from deployments.registration import register_worker
 from deployments.version_selectors import get_deployment
 from ledger.changes import ALL, ENVIRONMENT, PROJECT, VERSION
 from ledger.selectors import current_revision, list_audit
+from tests.factories import Tenant, make_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

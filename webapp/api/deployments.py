@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 from django.http import HttpRequest, StreamingHttpResponse
 from ninja import Query, Router
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from tenants.credentials import Caller
 
 from deployments import lifecycle, promotion, registration, version_selectors
 from deployments.deployment_states import DeploymentState
 from deployments.deployment_views import EnvironmentScope
 from deployments.version_selectors import DeploymentFilter
 from runs.durations import moment_of, seconds_of
+from tenants.credentials import Caller
 from webapp.api.auth import environment_key
 from webapp.api.deployment_answers import (
     DeploymentAnswer,

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 from ninja import NinjaAPI
 from ninja.parser import Parser
 
-from webapp.api import regions, staff_organizations, staff_workers, whoami
+from webapp.api import (
+    artifacts,
+    deployments,
+    regions,
+    runs,
+    staff_organizations,
+    staff_workers,
+    whoami,
+    worker,
+)
 from webapp.api.errors import ErrorAnswer, install, json_error
 
 if TYPE_CHECKING:
@@ -70,3 +79,8 @@ api.add_router("/admin/api/v1", staff_organizations.router)
 api.add_router("/admin/api/v1", staff_workers.router)
 api.add_router("/api", whoami.router)
 api.add_router("/api/v1", regions.router)
+api.add_router("/api", runs.router)
+api.add_router("/engine/v1/worker-actions", worker.worker_router)
+api.add_router("/engine/v1/dev", worker.dev_router)
+api.add_router("", deployments.router)
+api.add_router("", artifacts.router)

@@ -46,7 +46,7 @@ def _seconds(value: object) -> object:
     return value
 
 
-def _tags(value: object) -> object:
+def one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
@@ -70,7 +70,7 @@ def _no_nul(value: object) -> object:
 Text = Annotated[str, BeforeValidator(_no_nul)]
 Tag = Annotated[Text, MaxLen(MAX_TAG_LENGTH)]
 Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=0, le=MAX_S)]
-Tags = Annotated[list[Tag], BeforeValidator(_tags)]
+Tags = Annotated[list[Tag], BeforeValidator(one_or_many)]
 
 
 class Options(BaseModel):
