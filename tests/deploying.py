@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from django.http import HttpResponse
     from django.test import Client
+    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
 
 ARCHIVE = b"an archive of code"
 
@@ -42,7 +42,7 @@ class Author:
         self.client = client
         self.headers = {"authorization": f"Bearer {key}"}
 
-    def post(self, path: str, body: Any = None, **headers: str) -> HttpResponse:
+    def post(self, path: str, body: Any = None, **headers: str) -> Answer:
         """Send JSON; without a body the request is empty."""
         return self.client.post(
             path,
@@ -51,7 +51,7 @@ class Author:
             headers={**self.headers, **headers},
         )
 
-    def get(self, path: str, **query: Any) -> HttpResponse:
+    def get(self, path: str, **query: Any) -> Answer:
         """Ask for something."""
         return self.client.get(path, query, headers=self.headers)
 
@@ -61,12 +61,12 @@ class Author:
         assert answer.status_code == 200, answer.content
         return dict(answer.json())
 
-    def register(self, deployment_id: str, described: dict[str, Any] | None = None) -> HttpResponse:
+    def register(self, deployment_id: str, described: dict[str, Any] | None = None) -> Answer:
         """Register tasks."""
         body = {"localOnly": False, "metadata": described or metadata(), "engine": "V2"}
         return self.post(f"/api/v1/deployments/{deployment_id}/background-workers", body)
 
-    def finalize(self, deployment_id: str, **body: Any) -> HttpResponse:
+    def finalize(self, deployment_id: str, **body: Any) -> Answer:
         """Complete a deployment."""
         return self.post(f"/api/v2/deployments/{deployment_id}/finalize", body)
 
@@ -78,14 +78,15 @@ class Author:
         assert answer.status_code == 200, answer.content
         return started
 
-    def announce(self, data: bytes = ARCHIVE, **body: Any) -> HttpResponse:
+    def announce(self, data: bytes = ARCHIVE, **body: Any) -> Answer:
         """Announce an artifact of these bytes."""
         announced = {"digest": digest_of(data), "size": len(data), **body}
         return self.post("/api/v1/artifacts", announced)
 
-    def send(self, url: str, data: bytes = ARCHIVE) -> HttpResponse:
+    def send(self, url: str, data: bytes = ARCHIVE) -> Answer:
         """Send the bytes of an artifact to its URL, which is all the credential it needs."""
-        path = urlsplit(url).path
+        parts = urlsplit(url)
+        path = f"{parts.path}?{parts.query}"
         return self.client.put(path, data=data, content_type="application/octet-stream")
 
     def upload(self, data: bytes = ARCHIVE) -> str:

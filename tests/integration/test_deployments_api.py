@@ -12,8 +12,8 @@ from tests.deploying import Author, digest_of, events_in, metadata, task
 from tests.factories import Tenant, make_tenant
 
 if TYPE_CHECKING:
-    from django.http import HttpResponse
     from django.test import Client
+    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +39,7 @@ def current_version(tenant: Tenant, slug: str = "prod") -> str | None:
     return entry.version
 
 
-def assert_conflict(answer: HttpResponse) -> None:
+def assert_conflict(answer: Answer) -> None:
     """Check that clients are told and will not repeat the call."""
     assert (answer.status_code, answer.headers["x-should-retry"]) == (409, "false")
     assert set(answer.json()) == {"error"}
@@ -220,31 +220,27 @@ def test_a_new_deployment_of_an_external_id_cancels_the_unfinished_one(author: A
 
 
 @pytest.mark.parametrize(
-    ("method", "step", "body"),
+    ("step", "body"),
     [
-        ("get", "", None),
-        ("post", "/background-workers", {"metadata": metadata()}),
-        ("post", "/progress", None),
-        ("post", "/start-building", None),
-        ("post", "/fail", {"error": {"name": "E", "message": "m"}}),
-        ("post", "/cancel", None),
+        ("/background-workers", {"metadata": metadata()}),
+        ("/progress", None),
+        ("/start-building", None),
+        ("/fail", {"error": {"name": "E", "message": "m"}}),
+        ("/cancel", None),
     ],
 )
-@pytest.mark.parametrize("other", ["unknown", "another tenant's", "another environment's"])
 def test_only_the_own_environment_is_found(
-    client: Client, author: Author, method: str, step: str, body: Any, other: str
+    client: Client, author: Author, step: str, body: Any
 ) -> None:
     """Unknown, another tenant's and another environment's deployment are one and the same 404."""
     stranger = make_tenant()
-    ids = {
-        "unknown": UNKNOWN,
-        "another tenant's": Author(client, stranger.keys["prod"]).start()["id"],
-        "another environment's": Author(client, stranger.keys["stg"]).start()["id"],
-    }
-    path = f"/api/v1/deployments/{ids[other]}{step}"
-    answer = author.get(path) if method == "get" else author.post(path, body)
-    assert answer.status_code == 404
-    assert answer.json()["error"] == f'There is no deployment "{ids[other]}" in this environment'
+    strangers = [Author(client, stranger.keys[slug]).start()["id"] for slug in ("prod", "stg")]
+    for deployment_id in (UNKNOWN, *strangers):
+        path = f"/api/v1/deployments/{deployment_id}"
+        for answer in (author.get(path), author.post(f"{path}{step}", body)):
+            assert answer.status_code == 404
+            expected = f'There is no deployment "{deployment_id}" in this environment'
+            assert answer.json() == {"error": expected}
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
@@ -288,6 +284,20 @@ def test_a_bad_field_is_named(author: Author, body: dict[str, Any], field: str) 
     assert answer.json()["problems"][0]["key"] == field
     assert field in answer.json()["error"]
     assert author.get("/api/v1/deployments").json()["data"] == []
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "a\ud800b"])
+@pytest.mark.parametrize("field", ["contentHash", "gitMeta", "triggeredVia"])
+def test_a_text_no_database_holds_is_named(author: Author, field: str, text: str) -> None:
+    """A NUL character or half a surrogate pair is the caller's mistake, however deep it stands."""
+    value = {"commit": {"message": [text]}} if field == "gitMeta" else text
+    answer = author.post("/api/v1/deployments", {"contentHash": "x", field: value})
+    assert (answer.status_code, answer.json()["problems"][0]["key"]) == (400, field)
+
+
+def test_a_path_no_database_holds_is_refused(author: Author) -> None:
+    """A NUL character in a path is no reason to fail."""
+    assert author.get("/api/v1/deployments/x%00").status_code == 400
 
 
 def test_a_bad_task_is_named_and_nothing_is_registered(author: Author) -> None:

@@ -23,8 +23,8 @@ from tests.deploying import ARCHIVE, Author, digest_of
 from tests.factories import Tenant, make_tenant, make_worker_group
 
 if TYPE_CHECKING:
-    from django.http import HttpResponse
     from django.test import Client
+    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
 
 pytestmark = pytest.mark.django_db
 
@@ -62,7 +62,7 @@ def deploy_artifact(author: Author, data: bytes = ARCHIVE) -> str:
     return str(author.deploy(artifactKey=author.upload(data))["imageTag"])
 
 
-def fetch(client: Client, image: str, **headers: str) -> HttpResponse:
+def fetch(client: Client, image: str, **headers: str) -> Answer:
     """Ask for an image's artifact as a supervisor does."""
     return client.get(f"/engine/v1/artifacts/{quote(image, safe='')}", headers=headers)
 
@@ -199,7 +199,7 @@ def test_an_upload_url_cannot_be_made_up(author: Author) -> None:
     """Only the URL from the announcement takes bytes."""
     url = author.announce().json()["url"]
     assert author.send(url[:-1] + ("a" if url[-1] != "a" else "b")).status_code == 403
-    assert author.send("/api/v1/artifacts/upload/artifact_x").status_code == 403
+    assert author.send("/api/v1/artifacts/upload/artifact_x?token=1:x").status_code == 403
 
 
 def test_projects_do_not_share_artifacts(client: Client, author: Author) -> None:

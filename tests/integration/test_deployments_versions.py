@@ -133,14 +133,14 @@ def deploy(scope: EnvironmentScope, described: VersionManifest | None = None) ->
     return finish(scope, register(scope, described))
 
 
-def race(act: Callable[[], str]) -> list[str]:
-    """Let several threads do the same at one moment and give what each got, sorted."""
+def race(act: Callable[[int], str]) -> list[str]:
+    """Let several numbered threads act at one moment and give what each got, sorted."""
     gate = threading.Barrier(RACERS)
 
-    def run(_: int) -> str:
+    def run(number: int) -> str:
         gate.wait(10)
         try:
-            return act()
+            return act(number)
         finally:
             connections.close_all()
 
@@ -153,7 +153,7 @@ def test_deploys_that_race_get_different_versions(tenant: Tenant) -> None:
     """Eight deploys at one moment get the numbers one to eight."""
     scope = scope_of(tenant)
 
-    def act() -> str:
+    def act(_: int) -> str:
         return get_deployment(scope=scope, deployment_id=begin(scope))[0].version
 
     assert race(act) == [f"20261122.{number}" for number in range(1, RACERS + 1)]
@@ -165,20 +165,20 @@ def test_finalizing_at_one_moment_happens_once(tenant: Tenant) -> None:
     scope = scope_of(tenant)
     deployment_id = register(scope)
     before = current_revision()
-    versions = race(lambda: finish(scope, deployment_id))
+    versions = race(lambda _: finish(scope, deployment_id))
     assert set(versions) == {"20261122.1"}
     assert current_revision() == before + 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_canceling_and_registering_at_one_moment_leaves_one_story(tenant: Tenant) -> None:
+def test_canceling_and_finalizing_at_one_moment_leaves_one_story(tenant: Tenant) -> None:
     """Whoever comes second is refused; a canceled deployment has not become current."""
     scope = scope_of(tenant)
     deployment_id = register(scope)
 
-    def act() -> str:
+    def act(number: int) -> str:
         try:
-            if threading.get_ident() % 2:
+            if number % 2:
                 return finish(scope, deployment_id)
             return cancel_deployment(
                 scope=scope, deployment_id=deployment_id, reason=None, actor=ACTOR, now=NOW
@@ -228,11 +228,12 @@ def test_a_current_version_is_one_of_its_own_environment(tenant: Tenant) -> None
     """The database refuses to point an environment to another one's version."""
     deploy(scope_of(tenant, "stg"))
     staging = BackgroundWorker.objects.get(environment_id=tenant.environments["stg"].id)
+    CurrentVersion.objects.create(
+        environment_id=tenant.environments["prod"].id, worker=staging, promoted_at=NOW
+    )
     with pytest.raises(IntegrityError), transaction.atomic():
-        CurrentVersion.objects.create(
-            environment_id=tenant.environments["prod"].id, worker=staging, promoted_at=NOW
-        )
         connections["default"].check_constraints()
+    CurrentVersion.objects.filter(environment_id=tenant.environments["prod"].id).delete()
 
 
 def test_a_deploy_brings_its_queues(tenant: Tenant) -> None:

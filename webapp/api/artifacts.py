@@ -7,26 +7,31 @@ from typing import Final
 
 from django.core.signing import BadSignature, TimestampSigner
 from django.http import FileResponse, HttpRequest, UnreadablePostError
-from ninja import Router
+from ninja import Status
 
 from deployments import artifacts
 from deployments.deployment_errors import ArtifactTooLarge
-from webapp.api.auth import environment_key, worker_token
+from webapp.api.auth import CallerRequest, environment_key, worker_token
 from webapp.api.deployment_answers import UploadAnswer
 from webapp.api.deployment_bodies import ArtifactBody
-from webapp.api.deployments import caller_of
 from webapp.api.errors import ApiError
+from webapp.api.shapes import new_router
 
-router = Router()
+router = new_router(tags=["artifacts"])
 
 UPLOAD_SALT: Final = "crossfade.artifact-upload"
 UPLOAD_URL_LIVES_S: Final = 3_600
 
 
-@router.post("/api/v1/artifacts", response=UploadAnswer, exclude_none=True, auth=environment_key)
-def announce(request: HttpRequest, body: ArtifactBody) -> UploadAnswer:
+def signer() -> TimestampSigner:
+    """Give what signs upload URLs. The token stands in the query, which no log line carries."""
+    return TimestampSigner(salt=UPLOAD_SALT)
+
+
+@router.post("/api/v1/artifacts", response=UploadAnswer, auth=environment_key)
+def announce(request: CallerRequest, body: ArtifactBody) -> UploadAnswer:
     """Announce an artifact; the URL in the answer takes its bytes for an hour."""
-    caller = caller_of(request)
+    caller = request.auth
     try:
         upload = artifacts.create_upload(
             project_id=caller.project.id,
@@ -37,23 +42,23 @@ def announce(request: HttpRequest, body: ArtifactBody) -> UploadAnswer:
         )
     except ArtifactTooLarge as error:
         raise ApiError(413, f"size: {error}") from error
-    token = TimestampSigner(salt=UPLOAD_SALT).sign(upload.artifact_id)
-    url = request.build_absolute_uri(f"/api/v1/artifacts/upload/{token}")
+    token = signer().sign(upload.artifact_id).removeprefix(f"{upload.artifact_id}:")
+    url = request.build_absolute_uri(f"/api/v1/artifacts/upload/{upload.artifact_id}?token={token}")
     return UploadAnswer(url=url, exists=upload.exists or None)
 
 
-@router.put("/api/v1/artifacts/upload/{token}", response={204: None})
-def upload(request: HttpRequest, token: str) -> tuple[int, None]:
+@router.put("/api/v1/artifacts/upload/{artifact_id}", response={204: None})
+def upload(request: HttpRequest, artifact_id: str, token: str = "") -> Status[None]:
     """Take the bytes of an announced artifact; the signed URL is the credential."""
     try:
-        artifact_id = TimestampSigner(salt=UPLOAD_SALT).unsign(token, max_age=UPLOAD_URL_LIVES_S)
+        signer().unsign(f"{artifact_id}:{token}", max_age=UPLOAD_URL_LIVES_S)
     except BadSignature as error:
         raise ApiError(403, "The upload URL is not valid, or not any more") from error
     try:
         artifacts.receive_upload(artifact_id=artifact_id, stream=request, now=datetime.now(UTC))
     except UnreadablePostError as error:
         raise ApiError(400, "The upload broke off") from error
-    return 204, None
+    return Status(204, None)
 
 
 @router.get("/engine/v1/artifacts/{path:image}", auth=worker_token)

@@ -20,22 +20,22 @@ class CanceledAnswer(Answer):
 
     id: str
     version: str
-    shortCode: str  # noqa: N815
+    short_code: str
 
 
 class InitializedAnswer(Answer):
     """The deployment a deploy goes on with."""
 
     id: str
-    contentHash: str  # noqa: N815
-    shortCode: str  # noqa: N815
+    content_hash: str
+    short_code: str
     version: str
-    imageTag: str  # noqa: N815
-    imagePlatform: str = IMAGE_PLATFORM  # noqa: N815
-    externalId: str | None = None  # noqa: N815
+    image_tag: str
+    image_platform: str = IMAGE_PLATFORM
+    external_id: str | None = None
     outcome: str
-    isPromoted: bool  # noqa: N815
-    canceledDeployments: list[CanceledAnswer] | None = None  # noqa: N815
+    is_promoted: bool
+    canceled_deployments: list[CanceledAnswer] | None = None
 
 
 class TaskAnswer(Answer):
@@ -43,8 +43,8 @@ class TaskAnswer(Answer):
 
     id: str
     slug: str
-    filePath: str  # noqa: N815
-    exportName: str | None = None  # noqa: N815
+    file_path: str
+    export_name: str | None = None
 
 
 class WorkerAnswer(Answer):
@@ -60,27 +60,27 @@ class DeploymentAnswer(Answer):
 
     id: str
     status: str
-    contentHash: str  # noqa: N815
-    shortCode: str  # noqa: N815
+    content_hash: str
+    short_code: str
     version: str
-    imageReference: str | None = None  # noqa: N815
-    imagePlatform: str = IMAGE_PLATFORM  # noqa: N815
-    externalId: str | None = None  # noqa: N815
-    errorData: dict[str, Any] | None = None  # noqa: N815
+    image_reference: str | None = None
+    image_platform: str = IMAGE_PLATFORM
+    external_id: str | None = None
+    error_data: dict[str, Any] | None = None
     worker: WorkerAnswer | None = None
 
 
 class DeploymentItem(Answer):
-    """One deployment of a list."""
+    """One deployment of a list; sent without its unset fields, see `deployment_item`."""
 
     id: str
-    createdAt: Instant  # noqa: N815
-    shortCode: str  # noqa: N815
+    created_at: Instant
+    short_code: str
     version: str
     runtime: str | None
-    runtimeVersion: str | None  # noqa: N815
+    runtime_version: str | None
     status: str
-    deployedAt: Instant | None = None  # noqa: N815
+    deployed_at: Instant | None = None
     git: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 
@@ -97,7 +97,7 @@ class RegisteredAnswer(Answer):
 
     id: str
     version: str
-    contentHash: str  # noqa: N815
+    content_hash: str
 
 
 class DeploymentId(Answer):
@@ -111,7 +111,7 @@ class PromotedAnswer(Answer):
 
     id: str
     version: str
-    shortCode: str  # noqa: N815
+    short_code: str
 
 
 class UploadAnswer(Answer):
@@ -125,18 +125,18 @@ def initialized_answer(done: Initialized, *, image_tag: str) -> InitializedAnswe
     """Give the answer to a begun deployment."""
     view = done.deployment
     canceled = [
-        CanceledAnswer(id=c.id, version=c.version, shortCode=c.short_code) for c in done.canceled
+        CanceledAnswer(id=c.id, version=c.version, short_code=c.short_code) for c in done.canceled
     ]
     return InitializedAnswer(
         id=view.id,
-        contentHash=view.content_hash,
-        shortCode=view.short_code,
+        content_hash=view.content_hash,
+        short_code=view.short_code,
         version=view.version,
-        imageTag=image_tag,
-        externalId=view.external_id,
+        image_tag=image_tag,
+        external_id=view.external_id,
         outcome=done.outcome,
-        isPromoted=done.is_promoted,
-        canceledDeployments=canceled or None,
+        is_promoted=done.is_promoted,
+        canceled_deployments=canceled or None,
     )
 
 
@@ -145,38 +145,41 @@ def deployment_answer(view: DeploymentView, worker: WorkerView | None) -> Deploy
     return DeploymentAnswer(
         id=view.id,
         status=view.status,
-        contentHash=view.content_hash,
-        shortCode=view.short_code,
+        content_hash=view.content_hash,
+        short_code=view.short_code,
         version=view.version,
-        imageReference=view.image_reference,
-        externalId=view.external_id,
-        errorData=None if view.error is None else dict(view.error),
+        image_reference=view.image_reference,
+        external_id=view.external_id,
+        error_data=None if view.error is None else dict(view.error),
         worker=None if worker is None else _worker_answer(worker),
     )
 
 
 def deployment_item(view: DeploymentView) -> DeploymentItem:
-    """Give one deployment of a list."""
+    """Give one deployment of a list; runtimes are null while unknown, the others left out."""
+    optional = {"deployed_at": view.deployed_at, "git": view.git, "error": view.error}
     return DeploymentItem(
         id=view.id,
-        createdAt=view.created_at,
-        shortCode=view.short_code,
+        created_at=view.created_at,
+        short_code=view.short_code,
         version=view.version,
         runtime=view.runtime,
-        runtimeVersion=view.runtime_version,
+        runtime_version=view.runtime_version,
         status=view.status,
-        deployedAt=view.deployed_at,
-        git=None if view.git is None else dict(view.git),
-        error=None if view.error is None else dict(view.error),
+        **_without_none(optional),
     )
 
 
 def deployment_list(page: DeploymentPage) -> DeploymentList:
     """Give a page of deployments."""
+    cursors = _without_none({"next": page.next, "previous": page.previous})
     return DeploymentList(
-        data=[deployment_item(view) for view in page.data],
-        pagination=Pagination(next=page.next, previous=page.previous),
+        data=[deployment_item(view) for view in page.data], pagination=Pagination(**cursors)
     )
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _worker_answer(worker: WorkerView) -> WorkerAnswer:
@@ -184,8 +187,8 @@ def _worker_answer(worker: WorkerView) -> WorkerAnswer:
         TaskAnswer(
             id=task.id,
             slug=task.slug,
-            filePath=task.file_path,
-            exportName=task.export_name or None,
+            file_path=task.file_path,
+            export_name=task.export_name or None,
         )
         for task in worker.tasks
     ]

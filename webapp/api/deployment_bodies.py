@@ -1,13 +1,23 @@
-"""What the deployment calls accept. Field names are those of the wire; unknown ones are ignored.
+"""What the deployment calls accept; unknown fields are ignored.
 
 Source: the public deployment API, as its command line tool speaks it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
 
 from deployments.lifecycle import DeploymentRequest
 from deployments.manifest import (
@@ -26,6 +36,7 @@ MAX_INT = 2**31 - 1
 MAX_ATTEMPTS = 250
 MAX_TASKS = 5_000
 MAX_CONCURRENCY = 100_000
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def _queue_name(text: str) -> str:
@@ -52,46 +63,74 @@ QueueName = Annotated[str, AfterValidator(_queue_name)]
 Limit = Annotated[int, Field(ge=0, le=MAX_CONCURRENCY)]
 
 
-class WireBody(BaseModel):
+class Storable(BaseModel):
+    """A body whose texts a database can hold, however deep they stand."""
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _field_can_be_stored(cls, value: Any) -> Any:
+        refuse_unstorable(value)
+        return value
+
+    @model_validator(mode="after")
+    def _rest_can_be_stored(self) -> Self:
+        refuse_unstorable(self.model_extra)
+        return self
+
+
+def refuse_unstorable(value: Any) -> None:
+    """Raise ValueError for JSON with a NUL character or half a surrogate pair in it."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str) and UNSTORABLE.search(item):
+            raise ValueError("a text may not hold a NUL character or half a surrogate pair")
+        if isinstance(item, dict):
+            waiting.extend((*item.keys(), *item.values()))
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+class WireBody(Storable):
     """A request of the public protocol: strict types, unknown keys ignored."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", strict=True, frozen=True)
 
 
-class StoredBody(BaseModel):
+class StoredBody(Storable):
     """A part of a version's metadata, which is kept as it was sent, unknown keys too."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, extra="allow", strict=True, frozen=True)
 
 
 class InitializeBody(WireBody):
     """Begin a deployment."""
 
-    contentHash: Hash  # noqa: N815
+    content_hash: Hash
     type: Literal["MANAGED", "UNMANAGED", "V1"] | None = None
     runtime: Short | None = None
-    runtimeVersion: Short | None = None  # noqa: N815
-    gitMeta: dict[str, Any] | None = None  # noqa: N815
-    externalId: Annotated[Short | None, AfterValidator(_blank_is_none)] = None  # noqa: N815
-    triggeredVia: Short | None = None  # noqa: N815
-    artifactKey: Digest | None = None  # noqa: N815  # the digest of its artifact
-    initialStatus: Literal["PENDING", "BUILDING"] | None = None  # noqa: N815
-    isNativeBuild: bool | None = None  # noqa: N815  # a builder picks it up later
-    skipPromotion: bool | None = None  # noqa: N815
+    runtime_version: Short | None = None
+    git_meta: dict[str, Any] | None = None
+    external_id: Annotated[Short | None, AfterValidator(_blank_is_none)] = None
+    triggered_via: Short | None = None
+    artifact_key: Digest | None = None  # the digest of its artifact
+    initial_status: Literal["PENDING", "BUILDING"] | None = None
+    is_native_build: bool | None = None  # a builder picks it up later
+    skip_promotion: bool | None = None
     force: bool | None = None
 
     def to_request(self) -> DeploymentRequest:
         """Give what the service takes."""
-        status = self.initialStatus or ("PENDING" if self.isNativeBuild else "BUILDING")
+        status = self.initial_status or ("PENDING" if self.is_native_build else "BUILDING")
         return DeploymentRequest(
-            content_hash=self.contentHash,
-            artifact_digest=self.artifactKey,
+            content_hash=self.content_hash,
+            artifact_digest=self.artifact_key,
             runtime=self.runtime,
-            runtime_version=self.runtimeVersion,
-            git=self.gitMeta,
-            external_id=self.externalId,
-            triggered_via=self.triggeredVia,
-            skip_promotion=self.skipPromotion or False,
+            runtime_version=self.runtime_version,
+            git=self.git_meta,
+            external_id=self.external_id,
+            triggered_via=self.triggered_via,
+            skip_promotion=self.skip_promotion or False,
             force=self.force or False,
             starts_pending=status == "PENDING",
         )
@@ -101,27 +140,27 @@ class TaskQueueBody(StoredBody):
     """The queue of a task; without a name it is the task's own."""
 
     name: QueueName | None = None
-    concurrencyLimit: Limit | None = None  # noqa: N815
+    concurrency_limit: Limit | None = None
 
 
 class QueueBody(StoredBody):
     """A queue declared beside the tasks."""
 
     name: QueueName
-    concurrencyLimit: Limit | None = None  # noqa: N815
+    concurrency_limit: Limit | None = None
 
     def to_manifest(self) -> QueueManifest:
         """Give the queue as a version declares it."""
-        return QueueManifest(name=self.name, concurrency_limit=self.concurrencyLimit)
+        return QueueManifest(name=self.name, concurrency_limit=self.concurrency_limit)
 
 
 class RetryBody(StoredBody):
     """How a task is tried again."""
 
-    maxAttempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] | None = None  # noqa: N815
+    max_attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] | None = None
     factor: Annotated[float, Field(gt=0)] | None = None
-    minTimeoutInMs: Annotated[float, Field(ge=0)] | None = None  # noqa: N815
-    maxTimeoutInMs: Annotated[float, Field(ge=0)] | None = None  # noqa: N815
+    min_timeout_in_ms: Annotated[float, Field(ge=0)] | None = None
+    max_timeout_in_ms: Annotated[float, Field(ge=0)] | None = None
     randomize: bool | None = None
 
 
@@ -156,33 +195,35 @@ class TaskBody(StoredBody):
     """A task of a version."""
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
-    filePath: Annotated[str, StringConstraints(min_length=1, max_length=1024)]  # noqa: N815
-    exportName: Annotated[str, StringConstraints(max_length=1024)] | None = None  # noqa: N815
+    file_path: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    export_name: Annotated[str, StringConstraints(max_length=1024)] | None = None
     description: str | None = None
     queue: TaskQueueBody | None = None
     retry: RetryBody | None = None
     machine: Annotated[MachineBody, AfterValidator(_known_machine)] | None = None
-    maxDuration: Annotated[float, Field(ge=0, le=MAX_INT)] | None = None  # noqa: N815  # seconds
+    max_duration: Annotated[float, Field(ge=0, le=MAX_INT)] | None = None  # seconds
     ttl: Annotated[int | str, AfterValidator(_ttl_s)] | None = None
 
     def to_manifest(self) -> TaskManifest:
         """Give the task as a version defines it, with the defaults in place."""
         queue = self.queue or TaskQueueBody()
         retry = (
-            None if self.retry is None else self.retry.model_dump(mode="json", exclude_none=True)
+            None
+            if self.retry is None
+            else self.retry.model_dump(mode="json", by_alias=True, exclude_none=True)
         )
-        attempts = None if self.retry is None else self.retry.maxAttempts
+        attempts = None if self.retry is None else self.retry.max_attempts
         return TaskManifest(
             slug=self.id,
-            file_path=self.filePath,
-            export_name=self.exportName or "",
+            file_path=self.file_path,
+            export_name=self.export_name or "",
             description=self.description,
             queue_name=queue.name,
-            queue_concurrency_limit=queue.concurrencyLimit,
+            queue_concurrency_limit=queue.concurrency_limit,
             machine=machine_name(self.machine),
             retry=retry,
             max_attempts=DEFAULT_MAX_ATTEMPTS if attempts is None else attempts,
-            max_duration_s=_max_duration_s(self.maxDuration),
+            max_duration_s=_max_duration_s(self.max_duration),
             ttl_s=None if self.ttl is None else int(self.ttl),
         )
 
@@ -201,41 +242,41 @@ def _distinct_tasks(tasks: list[TaskBody]) -> list[TaskBody]:
 class MetadataBody(StoredBody):
     """What a version brings."""
 
-    packageVersion: Short  # noqa: N815
-    contentHash: Hash  # noqa: N815
+    package_version: Short
+    content_hash: Hash
     tasks: Annotated[list[TaskBody], Field(max_length=MAX_TASKS), AfterValidator(_distinct_tasks)]
     queues: Annotated[list[QueueBody], Field(max_length=MAX_TASKS)] | None = None
     runtime: Short | None = None
-    runtimeVersion: Short | None = None  # noqa: N815
+    runtime_version: Short | None = None
 
 
 class BackgroundWorkerBody(WireBody):
     """Register the tasks and queues of a version."""
 
     metadata: MetadataBody
-    localOnly: bool | None = None  # noqa: N815
+    local_only: bool | None = None
     engine: Literal["V1", "V2"] | None = None
 
     def to_manifest(self) -> VersionManifest:
         """Give what the service takes."""
         metadata = self.metadata
         return VersionManifest(
-            content_hash=metadata.contentHash,
-            package_version=metadata.packageVersion,
+            content_hash=metadata.content_hash,
+            package_version=metadata.package_version,
             tasks=tuple(task.to_manifest() for task in metadata.tasks),
             queues=tuple(queue.to_manifest() for queue in metadata.queues or ()),
             runtime=metadata.runtime,
-            runtime_version=metadata.runtimeVersion,
-            metadata=metadata.model_dump(mode="json", exclude_unset=True),
+            runtime_version=metadata.runtime_version,
+            metadata=metadata.model_dump(mode="json", by_alias=True, exclude_unset=True),
         )
 
 
 class FinalizeBody(WireBody):
     """Complete a deployment."""
 
-    skipPromotion: bool | None = None  # noqa: N815
-    imageDigest: Digest | None = None  # noqa: N815  # of an image that was pushed
-    skipPushToRegistry: bool | None = None  # noqa: N815
+    skip_promotion: bool | None = None
+    image_digest: Digest | None = None  # of an image that was pushed
+    skip_push_to_registry: bool | None = None
 
 
 class BuildError(WireBody):

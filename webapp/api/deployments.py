@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from django.http import HttpRequest, StreamingHttpResponse
-from ninja import Query, Router
+from django.http import StreamingHttpResponse
+from ninja import Query, Status
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from deployments import lifecycle, promotion, registration, version_selectors
@@ -16,7 +16,7 @@ from deployments.deployment_views import EnvironmentScope
 from deployments.version_selectors import DeploymentFilter
 from runs.durations import moment_of, seconds_of
 from tenants.credentials import Caller
-from webapp.api.auth import environment_key
+from webapp.api.auth import CallerRequest, environment_key
 from webapp.api.deployment_answers import (
     DeploymentAnswer,
     DeploymentId,
@@ -39,20 +39,16 @@ from webapp.api.deployment_bodies import (
 )
 from webapp.api.errors import ApiError
 from webapp.api.event_stream import stream_response
+from webapp.api.shapes import new_router
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-router = Router(auth=environment_key)
+router = new_router(auth=environment_key, tags=["deployments"])
 
 SMALLEST_PAGE: Final = 5
 DEFAULT_PAGE: Final = 20
 DEVELOPMENT: Final = "DEVELOPMENT"
-
-
-def caller_of(request: HttpRequest) -> Caller:
-    """Give the caller that `environment_key` recognised."""
-    return cast("Caller", request.auth)  # type: ignore[attr-defined]
 
 
 def scope_of(caller: Caller) -> EnvironmentScope:
@@ -65,14 +61,14 @@ def scope_of(caller: Caller) -> EnvironmentScope:
     )
 
 
-def write_context(request: HttpRequest) -> dict[str, Any]:
+def write_context(request: CallerRequest) -> dict[str, Any]:
     """Give what every write of these routes says: where, who and when."""
-    caller = caller_of(request)
+    caller = request.auth
     actor = f"key:{caller.key_id}"
     return {"scope": scope_of(caller), "actor": actor, "now": datetime.now(UTC)}
 
 
-def request_id_of(request: HttpRequest) -> str | None:
+def request_id_of(request: CallerRequest) -> str | None:
     """Give the id a caller gave its request, for the audit row."""
     return request.headers.get("x-request-id", "").strip()[:200] or None
 
@@ -80,86 +76,83 @@ def request_id_of(request: HttpRequest) -> str | None:
 # -- one deploy, step by step ---------------------------------------------------------------------
 
 
-@router.post("/api/v1/deployments", response=InitializedAnswer, exclude_none=True)
-def initialize(request: HttpRequest, body: InitializeBody) -> InitializedAnswer:
+@router.post("/v1/deployments", response=InitializedAnswer)
+def initialize(request: CallerRequest, body: InitializeBody) -> InitializedAnswer:
     """Begin a deployment."""
     if body.type in {"V1", "UNMANAGED"}:
         raise ApiError(422, f"type: {body.type} deployments are not supported, only MANAGED")
     done = lifecycle.initialize_deployment(request=body.to_request(), **write_context(request))
     tag = lifecycle.image_name(
-        project_ref=caller_of(request).project.ref,
+        project_ref=request.auth.project.ref,
         version=done.deployment.version,
         artifact_digest=done.deployment.artifact_digest,
     )
     return initialized_answer(done, image_tag=tag)
 
 
-@router.post("/api/v1/deployments/{deployment_id}/progress", response={204: None})
-def progress(request: HttpRequest, deployment_id: str) -> tuple[int, None]:
+@router.post("/v1/deployments/{deployment_id}/progress", response={204: None})
+def progress(request: CallerRequest, deployment_id: str) -> Status[None]:
     """Move a waiting deployment on."""
     lifecycle.progress_deployment(deployment_id=deployment_id, **write_context(request))
-    return 204, None
+    return Status(204, None)
 
 
-@router.post("/api/v1/deployments/{deployment_id}/start-building", response={204: None})
-def start_building(request: HttpRequest, deployment_id: str) -> tuple[int, None]:
+@router.post("/v1/deployments/{deployment_id}/start-building", response={204: None})
+def start_building(request: CallerRequest, deployment_id: str) -> Status[None]:
     """Say that the code is being built."""
     lifecycle.start_building(deployment_id=deployment_id, **write_context(request))
-    return 204, None
+    return Status(204, None)
 
 
 @router.post(
-    "/api/v1/deployments/{deployment_id}/background-workers",
+    "/v1/deployments/{deployment_id}/background-workers",
     response=RegisteredAnswer,
-    exclude_none=True,
 )
 def register(
-    request: HttpRequest, deployment_id: str, body: BackgroundWorkerBody
+    request: CallerRequest, deployment_id: str, body: BackgroundWorkerBody
 ) -> RegisteredAnswer:
     """Register the tasks and queues of a deployment."""
     worker = registration.register_worker(
         deployment_id=deployment_id, manifest=body.to_manifest(), **write_context(request)
     )
-    return RegisteredAnswer(id=worker.id, version=worker.version, contentHash=worker.content_hash)
+    return RegisteredAnswer(id=worker.id, version=worker.version, content_hash=worker.content_hash)
 
 
-@router.post("/api/v3/deployments/{deployment_id}/finalize")
+@router.post("/v3/deployments/{deployment_id}/finalize")
 def finalize_streaming(
-    request: HttpRequest, deployment_id: str, body: FinalizeBody | None = None
+    request: CallerRequest, deployment_id: str, body: FinalizeBody | None = None
 ) -> StreamingHttpResponse:
     """Complete a deployment; progress and outcome are events of the answer."""
-    scope = scope_of(caller_of(request))
+    scope = scope_of(request.auth)
     view = promotion.check_finalizable(scope=scope, deployment_id=deployment_id)
     finalize = partial(_finalize, request, deployment_id, body)
     return stream_response(finalize, opening=f"Finalizing version {view.version}")
 
 
-@router.post(
-    "/api/v2/deployments/{deployment_id}/finalize", response=DeploymentId, exclude_none=True
-)
+@router.post("/v2/deployments/{deployment_id}/finalize", response=DeploymentId)
 def finalize(
-    request: HttpRequest, deployment_id: str, body: FinalizeBody | None = None
+    request: CallerRequest, deployment_id: str, body: FinalizeBody | None = None
 ) -> Mapping[str, Any]:
     """Complete a deployment."""
     return _finalize(request, deployment_id, body)
 
 
 def _finalize(
-    request: HttpRequest, deployment_id: str, body: FinalizeBody | None
+    request: CallerRequest, deployment_id: str, body: FinalizeBody | None
 ) -> Mapping[str, Any]:
     wanted = body or FinalizeBody()
     view = promotion.finalize_deployment(
         deployment_id=deployment_id,
-        skip_promotion=wanted.skipPromotion,
-        image_digest=wanted.imageDigest,
+        skip_promotion=wanted.skip_promotion,
+        image_digest=wanted.image_digest,
         request_id=request_id_of(request),
         **write_context(request),
     )
     return {"id": view.id}
 
 
-@router.post("/api/v1/deployments/{deployment_id}/fail", response=DeploymentId, exclude_none=True)
-def fail(request: HttpRequest, deployment_id: str, body: FailBody) -> DeploymentId:
+@router.post("/v1/deployments/{deployment_id}/fail", response=DeploymentId)
+def fail(request: CallerRequest, deployment_id: str, body: FailBody) -> DeploymentId:
     """End a deployment that could not be built."""
     error = body.error.model_dump(exclude_none=True)
     view = lifecycle.fail_deployment(
@@ -168,22 +161,22 @@ def fail(request: HttpRequest, deployment_id: str, body: FailBody) -> Deployment
     return DeploymentId(id=view.id)
 
 
-@router.post("/api/v1/deployments/{deployment_id}/cancel", response={204: None})
+@router.post("/v1/deployments/{deployment_id}/cancel", response={204: None})
 def cancel(
-    request: HttpRequest, deployment_id: str, body: CancelBody | None = None
-) -> tuple[int, None]:
+    request: CallerRequest, deployment_id: str, body: CancelBody | None = None
+) -> Status[None]:
     """Call a deployment off."""
     lifecycle.cancel_deployment(
         deployment_id=deployment_id,
         reason=None if body is None else body.reason,
         **write_context(request),
     )
-    return 204, None
+    return Status(204, None)
 
 
-@router.post("/api/v1/deployments/{version}/promote", response=PromotedAnswer, exclude_none=True)
+@router.post("/v1/deployments/{version}/promote", response=PromotedAnswer)
 def promote(
-    request: HttpRequest,
+    request: CallerRequest,
     version: str,
     allow_rollbacks: Annotated[bool, Query(alias="allowRollbacks")] = False,  # noqa: FBT002
 ) -> PromotedAnswer:
@@ -194,17 +187,15 @@ def promote(
         request_id=request_id_of(request),
         **write_context(request),
     )
-    return PromotedAnswer(id=view.id, version=view.version, shortCode=view.short_code)
+    return PromotedAnswer(id=view.id, version=view.version, short_code=view.short_code)
 
 
-@router.post(
-    "/api/v1/projects/{ref}/background-workers", response=RegisteredAnswer, exclude_none=True
-)
+@router.post("/v1/projects/{ref}/background-workers", response=RegisteredAnswer)
 def register_for_development(
-    request: HttpRequest, ref: str, body: BackgroundWorkerBody
+    request: CallerRequest, ref: str, body: BackgroundWorkerBody
 ) -> RegisteredAnswer:
     """Register a version of the development environment and make it the current one."""
-    caller = caller_of(request)
+    caller = request.auth
     if caller.project.ref != ref:
         raise ApiError(404, f'There is no project "{ref}"')
     if caller.environment.type != DEVELOPMENT:
@@ -212,7 +203,7 @@ def register_for_development(
     worker = registration.register_development_worker(
         manifest=body.to_manifest(), **write_context(request)
     )
-    return RegisteredAnswer(id=worker.id, version=worker.version, contentHash=worker.content_hash)
+    return RegisteredAnswer(id=worker.id, version=worker.version, content_hash=worker.content_hash)
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -271,11 +262,11 @@ class DeploymentQuery(BaseModel):
         )
 
 
-@router.get("/api/v1/deployments", response=DeploymentList, exclude_none=True)
-def list_page(request: HttpRequest, query: Query[DeploymentQuery]) -> DeploymentList:
+@router.get("/v1/deployments", response=DeploymentList, exclude_none=False, exclude_unset=True)
+def list_page(request: CallerRequest, query: Query[DeploymentQuery]) -> DeploymentList:
     """List the deployments of an environment, newest first."""
     page = version_selectors.list_deployments(
-        scope=scope_of(caller_of(request)),
+        scope=scope_of(request.auth),
         wanted=query.to_filter(now=datetime.now(UTC)),
         size=max(SMALLEST_PAGE, query.size),
         after=query.after,
@@ -284,19 +275,21 @@ def list_page(request: HttpRequest, query: Query[DeploymentQuery]) -> Deployment
     return deployment_list(page)
 
 
-@router.get("/api/v1/deployments/current", response=DeploymentItem, exclude_none=True)
-def current(request: HttpRequest) -> DeploymentItem:
+@router.get(
+    "/v1/deployments/current", response=DeploymentItem, exclude_none=False, exclude_unset=True
+)
+def current(request: CallerRequest) -> DeploymentItem:
     """Show the deployment whose version new runs use."""
-    view = version_selectors.find_current_deployment(scope=scope_of(caller_of(request)))
+    view = version_selectors.find_current_deployment(scope=scope_of(request.auth))
     if view is None:
         raise ApiError(404, "There is no current deployment")
     return deployment_item(view)
 
 
-@router.get("/api/v1/deployments/{deployment_id}", response=DeploymentAnswer, exclude_none=True)
-def show(request: HttpRequest, deployment_id: str) -> DeploymentAnswer:
+@router.get("/v1/deployments/{deployment_id}", response=DeploymentAnswer)
+def show(request: CallerRequest, deployment_id: str) -> DeploymentAnswer:
     """Show one deployment."""
     view, worker = version_selectors.get_deployment(
-        scope=scope_of(caller_of(request)), deployment_id=deployment_id
+        scope=scope_of(request.auth), deployment_id=deployment_id
     )
     return deployment_answer(view, worker)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import structlog
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -161,6 +161,7 @@ TABLE: Final[dict[type[BaseException], Row]] = {
     HttpError: _unreadable,
     RequestDataTooBig: _fixed(413, "Request body too large"),
     SuspiciousOperation: _fixed(400, "The request is malformed"),
+    DataError: _fixed(400, "The request holds a value that cannot be stored"),  # NUL, surrogates
     # credential
     AuthenticationError: _fixed(401, "Invalid or Missing API key"),
     # thing

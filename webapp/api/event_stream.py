@@ -27,10 +27,10 @@ SERVER_FAULT: Final = 500
 
 
 def event_text(name: str, data: Mapping[str, Any]) -> bytes:
-    """Give one event as it travels.
+    r"""Give one event as it travels.
 
     >>> event_text("ping", {})
-    b'event: ping\\ndata: {}\\n\\n'
+    b'event: ping\ndata: {}\n\n'
     """
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
