@@ -49,7 +49,7 @@ def test_a_member_chooses_a_region_by_its_label(tenant: Tenant, member: ApiClien
     project = json_of(member.get(f"/api/v1/projects/{tenant.project.ref}"))
     assert (project["ref"], project["defaultRegion"]) == (tenant.project.ref, "us-east-1")
     assert project["organization"]["slug"] == tenant.organization.slug
-    row = list_audit(org=tenant.organization.id, key="default_group_id").rows[0]
+    row = list_audit(org=tenant.organization.id, key="defaultGroupId").rows[0]
     assert (row.old, row.new) == (None, answer["id"])
 
 
