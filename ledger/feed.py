@@ -190,10 +190,14 @@ class Feed:
     def announce(self, revision: int, touched: tuple[Touch, ...]) -> None:
         """Make a committed write take effect here, then tell every other process."""
         self.apply_local(revision, touched)
-        self.publish(CHANNEL, ChangeMessage(revision, touched).to_text())
+        text = ChangeMessage(revision, touched).to_text()
+        self._publisher.publish(CHANNEL, text, is_rare=True)
 
     def publish(self, channel: str, text: str) -> bool:
-        """Send a message to any channel; false when Redis could not take it. Never raises that."""
+        """Send a message to any channel; false when Redis could not take it, which is not raised.
+
+        After a failure nothing is sent for half a second, so that an outage slows nobody down.
+        """
         return self._publisher.publish(channel, text)
 
     def apply_local(self, revision: int, touched: tuple[Touch, ...]) -> None:

@@ -35,10 +35,13 @@ class Publisher:
         self._lock = threading.Lock()
         self._paused_until_s: float | None = None
 
-    def publish(self, channel: str, text: str) -> bool:
-        """Send a message; false when Redis could not take it, which is logged and never raised."""
+    def publish(self, channel: str, text: str, *, is_rare: bool = False) -> bool:
+        """Send a message; false when Redis could not take it, which is logged and never raised.
+
+        A rare message is tried also in the pause after a failure.
+        """
         paused_until_s = self._paused_until_s
-        if paused_until_s is not None and self._clock() < paused_until_s:
+        if not is_rare and paused_until_s is not None and self._clock() < paused_until_s:
             return False
         try:
             self._connected().publish(channel, text)
@@ -58,6 +61,6 @@ class Publisher:
         if client is None:
             with self._lock:
                 client = self._client = self._client or make_client(
-                    self._redis_url(), timeout_s=TIMEOUT_S
+                    self._redis_url(), timeout_s=TIMEOUT_S, retries=1
                 )
         return client

@@ -72,8 +72,10 @@ def changes_since(revision: int | None, limit: int = MAX_CHANGES) -> ChangeSet:
 
     The answer is not complete when there is more than `limit`, when the list has been pruned past
     `revision`, or when `revision` is not of this database (its backup was restored): then a reader
-    has to drop everything it knows.
+    has to drop everything it knows. None asks where to begin, and is never complete.
     """
+    if revision is None:
+        return ChangeSet(revision=current_revision(), touched=(), is_complete=False)
     with connection.cursor() as cursor:
         cursor.execute(_CHANGES_SQL, {"revision": revision, "limit": limit + 1})
         rows = cursor.fetchall()

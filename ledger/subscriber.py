@@ -34,13 +34,13 @@ class Silence(ConnectionError):
     """Redis has not said a word for too long, not even to a ping."""
 
 
-def make_client(redis_url: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> Redis:
+def make_client(redis_url: str, *, timeout_s: float = CONNECT_TIMEOUT_S, retries: int = 0) -> Redis:
     """Give a client that reports a lost connection at once: its owner decides what follows."""
     return Redis.from_url(
         redis_url,
         decode_responses=True,
         protocol=2,
-        retry=Retry(NoBackoff(), 0),
+        retry=Retry(NoBackoff(), retries),
         socket_connect_timeout=timeout_s,
         socket_timeout=timeout_s,
     )

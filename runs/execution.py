@@ -198,10 +198,12 @@ def _env_vars(row: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_none(inner) for name, inner in value.items() if inner is not None}
-    return value
+def _without_none(given: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_none(value) if isinstance(value, dict) else value
+        for name, value in given.items()
+        if value is not None
+    }
 
 
 def _iso(at: datetime) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.test import Client
 
@@ -34,13 +34,14 @@ class ApiClient:
     ) -> HttpResponse:
         """Send `body` as JSON, or `raw` as it is."""
         data = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
-        return self._client.generic(
+        response = self._client.generic(
             method,
             path,
             data,
             content_type="application/json",
             headers={**self._headers, **(headers or {})},
         )
+        return cast("HttpResponse", response)
 
     def get(self, path: str) -> HttpResponse:
         """Send a GET."""

@@ -6,6 +6,7 @@ call that already succeeded: the same runner, or the same request key, gets the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from django.conf import settings
@@ -120,7 +121,8 @@ def heartbeat_run(*, run_id: str, snapshot_id: str, scope: Scope) -> bool:
                 "environment": scope.environment_id,
             },
         )
-        return cursor.rowcount == 1
+        extended: bool = cursor.rowcount == 1
+    return extended
 
 
 @transaction.atomic
@@ -159,7 +161,7 @@ def complete_attempt(
 
 def follow_failure(
     run: RunRow,
-    error: dict[str, object],
+    error: Mapping[str, object],
     decision: Decision,
     *,
     mover: Mover,
@@ -179,7 +181,7 @@ def follow_failure(
             outcome=decision.status,
             description="Attempt failed",
             mover=mover,
-            columns={**columns, "error": Jsonb(error)},
+            columns={**columns, "error": Jsonb(dict(error))},
         )
     if decision.after is After.RETRY_IN_PLACE:
         moved = apply_move(

@@ -6,6 +6,7 @@ transaction; who waits for the slot it held is told after the commit.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -75,14 +76,14 @@ def place_run(run: RunRow, *, delay_ms: int = 0) -> None:
             )
             return
         cursor.execute("SELECT runs_enqueue(%s)", [run.id])
-    transaction.on_commit(lambda: announce_ready(run.worker_queue))
+    transaction.on_commit(partial(announce_ready, run.worker_queue))
 
 
 def _end_lease(cursor: CursorWrapper, run: RunRow) -> None:
     cursor.execute("SELECT runs_end_lease(%s)", [run.id])
     (opened,) = cursor.fetchone()
     for queue in opened or ():
-        transaction.on_commit(lambda queue=queue: announce_ready(queue))
+        transaction.on_commit(partial(announce_ready, queue))
 
 
 def _free_key(run: RunRow) -> None:

@@ -38,10 +38,11 @@ def append_logs(*, run_id: str, batch: LogBatch) -> int:
             " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
             rows,
         )
-        return max(cursor.rowcount, 0)
+        stored: int = cursor.rowcount
+        return max(stored, 0)
 
 
-def _row(run_id: str, attempt: int, line: LogLine) -> tuple[object, ...]:
+def _row(run_id: str, attempt: int, line: LogLine) -> tuple[str | int | datetime | None, ...]:
     at = datetime.fromtimestamp(min(max(line.at, 0), 4_102_444_800_000) / 1000, UTC)
     text = line.text.replace("\x00", "\ufffd")  # PostgreSQL's text has no NUL
     return (run_id, attempt, line.seq, at, line.stream, line.level, text)

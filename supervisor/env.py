@@ -1,0 +1,264 @@
+"""The environment of a supervisor, read once and typed.
+
+`read_env` is pure but for `file://` tokens, which `read_text` reads: it turns a mapping of strings
+into one frozen `Settings`, or says which variable is wrong. Only `__main__` calls it with the real
+environment. A boolean is `true`, `1`, `false` or `0`; anything else is refused, never guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Enforcement = Literal["disabled", "log", "enforce"]
+QueueClass = Literal["default", "scheduled"]
+
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+RESERVED_PREFIXES = ("TRIGGER_", "CROSSFADE_", "LD_", "PYTHON")
+RESERVED_NAMES = frozenset({"PATH", "HOME", "TMPDIR"})
+INSTALLER_PREFIX = "UV_"
+INSTALLER_NAMES = frozenset(
+    {
+        "PATH",
+        "HOME",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+    }
+)
+
+
+class InvalidEnvironment(Exception):
+    """A variable of the environment is missing or cannot be read; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a supervisor takes from its environment."""
+
+    api_url: str  # TRIGGER_API_URL: the platform, without a trailing slash
+    worker_tokens: tuple[str, ...]  # TRIGGER_WORKER_TOKEN: one worker group each
+    managed_secret: str  # MANAGED_WORKER_SECRET
+    instance_name: str  # TRIGGER_WORKER_INSTANCE_NAME
+    heartbeat_interval_s: float  # TRIGGER_WORKER_HEARTBEAT_INTERVAL_SECONDS
+    workload_api_enabled: bool  # TRIGGER_WORKLOAD_API_ENABLED
+    workload_api_protocol: Literal["http", "https"]  # TRIGGER_WORKLOAD_API_PROTOCOL
+    workload_api_domain: str  # TRIGGER_WORKLOAD_API_DOMAIN: how runners reach this process
+    workload_api_host: str  # TRIGGER_WORKLOAD_API_HOST_INTERNAL: where this process listens
+    workload_api_port: int  # TRIGGER_WORKLOAD_API_PORT_INTERNAL; 0 takes a free one
+    workload_api_port_external: int  # TRIGGER_WORKLOAD_API_PORT_EXTERNAL; 0: the internal one
+    dequeue_enabled: bool  # TRIGGER_DEQUEUE_ENABLED
+    queue_class: QueueClass  # TRIGGER_WORKER_QUEUE_CLASS
+    dequeue_interval_ms: int  # TRIGGER_DEQUEUE_INTERVAL_MS: pause after a lease
+    dequeue_idle_interval_ms: int  # TRIGGER_DEQUEUE_IDLE_INTERVAL_MS: pause after a refusal
+    dequeue_polls: int  # TRIGGER_DEQUEUE_MAX_CONSUMER_COUNT: long polls in all, of all groups
+    runner_heartbeat_interval_s: float | None  # RUNNER_HEARTBEAT_INTERVAL_SECONDS
+    runner_snapshot_poll_interval_s: float | None  # RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS
+    runner_additional_env: Mapping[str, str]  # RUNNER_ADDITIONAL_ENV_VARS: K=V,K=V
+    token_secret: str  # WORKLOAD_TOKEN_SECRET: signs what runners present
+    token_enforcement: Enforcement  # WORKLOAD_TOKEN_ENFORCEMENT
+    token_expires_at: datetime  # WORKLOAD_TOKEN_EXP
+    metrics_enabled: bool  # METRICS_ENABLED
+    metrics_host: str  # METRICS_HOST
+    metrics_port: int  # METRICS_PORT
+    cpu_total: float | None  # RESOURCE_MONITOR_OVERRIDE_CPU_TOTAL: cores; unset: the machine's
+    memory_total_gb: float | None  # RESOURCE_MONITOR_OVERRIDE_MEMORY_TOTAL_GB
+    cpu_overcommit: float  # CROSSFADE_CPU_OVERCOMMIT: preset cores promised for each real one
+    memory_overcommit: float  # CROSSFADE_MEMORY_OVERCOMMIT: the same for memory
+    memory_floor_gb: float  # CROSSFADE_MEMORY_FLOOR_GB: with less really free, nothing is leased
+    max_workloads: int  # CROSSFADE_MAX_WORKLOADS: running at once, whatever fits
+    workload_manager: Literal["process"]  # CROSSFADE_WORKLOAD_MANAGER
+    state_dir: Path  # CROSSFADE_SUPERVISOR_DIR: artifacts, environments, folders of runs
+    shared_dir: Path  # CROSSFADE_SHARED_DIR: as root, what other users must be able to reach
+    artifact_cache_mb: int  # CROSSFADE_ARTIFACT_CACHE_MB: unpacked code kept at most
+    workload_users: bool  # CROSSFADE_WORKLOAD_USERS: as root, a user of its own for each workload
+    uid_base: int  # CROSSFADE_WORKLOAD_UID_BASE: first of the user ids of workloads, as root
+    drain_timeout_s: float  # CROSSFADE_DRAIN_TIMEOUT_SECONDS: what running work gets at a stop
+    installer_env: Mapping[str, str]  # what installing requirements may see of the environment
+
+
+class _Reader:
+    """One look at each variable, with its bounds."""
+
+    def __init__(self, source: Mapping[str, str]) -> None:
+        self.source = source
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self.source.get(name, "").strip()
+        if value:
+            return value
+        if default is None:
+            raise InvalidEnvironment(f"{name} is required")
+        return default
+
+    def boolean(self, name: str, *, default: bool) -> bool:
+        value = self.text(name, str(default)).lower()
+        if value not in BOOLEANS:
+            raise InvalidEnvironment(f"{name} must be true, 1, false or 0, not {value!r}")
+        return BOOLEANS[value]
+
+    def number(self, name: str, default: float | None, *, least: float) -> float | None:
+        value = self.source.get(name, "").strip()
+        if not value:
+            return default
+        try:
+            parsed = float(value)
+        except ValueError as error:
+            raise InvalidEnvironment(f"{name} must be a number, not {value!r}") from error
+        if not least <= parsed < float("inf"):
+            raise InvalidEnvironment(f"{name} must be a number of at least {least}, not {value}")
+        return parsed
+
+    def positive(self, name: str, default: float, *, least: float = 0.01) -> float:
+        return cast("float", self.number(name, default, least=least))
+
+    def whole(self, name: str, default: int, *, least: int = 0) -> int:
+        parsed = self.positive(name, default, least=least)
+        if parsed != int(parsed):
+            raise InvalidEnvironment(f"{name} must be a whole number, not {parsed}")
+        return int(parsed)
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name, default).lower()
+        if value not in choices:
+            raise InvalidEnvironment(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        return value
+
+
+def _read_file(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
+def read_env(
+    source: Mapping[str, str], *, read_text: Callable[[str], str] = _read_file
+) -> Settings:
+    """Give the typed settings, or raise `InvalidEnvironment` naming the first bad variable."""
+    reader = _Reader(source)
+    enforcement = reader.choice(
+        "WORKLOAD_TOKEN_ENFORCEMENT", "disabled", ("disabled", "log", "enforce")
+    )
+    needs_secret = None if enforcement != "disabled" else ""
+    return Settings(
+        api_url=_url(reader, "TRIGGER_API_URL"),
+        worker_tokens=_tokens(reader, read_text),
+        managed_secret=reader.text("MANAGED_WORKER_SECRET"),
+        instance_name=reader.text("TRIGGER_WORKER_INSTANCE_NAME", str(uuid4())),
+        heartbeat_interval_s=reader.positive("TRIGGER_WORKER_HEARTBEAT_INTERVAL_SECONDS", 30),
+        workload_api_enabled=reader.boolean("TRIGGER_WORKLOAD_API_ENABLED", default=True),
+        workload_api_protocol=cast(
+            "Literal['http', 'https']",
+            reader.choice("TRIGGER_WORKLOAD_API_PROTOCOL", "http", ("http", "https")),
+        ),
+        workload_api_domain=reader.text("TRIGGER_WORKLOAD_API_DOMAIN", "127.0.0.1"),
+        workload_api_host=reader.text("TRIGGER_WORKLOAD_API_HOST_INTERNAL", "0.0.0.0"),  # noqa: S104
+        workload_api_port=_port(reader, "TRIGGER_WORKLOAD_API_PORT_INTERNAL", 8020),
+        workload_api_port_external=_port(reader, "TRIGGER_WORKLOAD_API_PORT_EXTERNAL", 0),
+        dequeue_enabled=reader.boolean("TRIGGER_DEQUEUE_ENABLED", default=True),
+        queue_class=cast(
+            "QueueClass",
+            reader.choice("TRIGGER_WORKER_QUEUE_CLASS", "default", ("default", "scheduled")),
+        ),
+        dequeue_interval_ms=reader.whole("TRIGGER_DEQUEUE_INTERVAL_MS", 0),
+        dequeue_idle_interval_ms=reader.whole("TRIGGER_DEQUEUE_IDLE_INTERVAL_MS", 1000, least=10),
+        dequeue_polls=reader.whole("TRIGGER_DEQUEUE_MAX_CONSUMER_COUNT", 4, least=1),
+        runner_heartbeat_interval_s=reader.number(
+            "RUNNER_HEARTBEAT_INTERVAL_SECONDS", None, least=0.01
+        ),
+        runner_snapshot_poll_interval_s=reader.number(
+            "RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS", None, least=0.01
+        ),
+        runner_additional_env=_pairs(reader, "RUNNER_ADDITIONAL_ENV_VARS"),
+        token_secret=reader.text("WORKLOAD_TOKEN_SECRET", needs_secret),
+        token_enforcement=cast("Enforcement", enforcement),
+        token_expires_at=_moment(reader, "WORKLOAD_TOKEN_EXP", "2032-01-01T00:00:00.000Z"),
+        metrics_enabled=reader.boolean("METRICS_ENABLED", default=True),
+        metrics_host=reader.text("METRICS_HOST", "127.0.0.1"),
+        metrics_port=_port(reader, "METRICS_PORT", 9090),
+        cpu_total=reader.number("RESOURCE_MONITOR_OVERRIDE_CPU_TOTAL", None, least=0.01),
+        memory_total_gb=reader.number(
+            "RESOURCE_MONITOR_OVERRIDE_MEMORY_TOTAL_GB", None, least=0.01
+        ),
+        cpu_overcommit=reader.positive("CROSSFADE_CPU_OVERCOMMIT", 8, least=1),
+        memory_overcommit=reader.positive("CROSSFADE_MEMORY_OVERCOMMIT", 2, least=1),
+        memory_floor_gb=reader.positive("CROSSFADE_MEMORY_FLOOR_GB", 0.5, least=0),
+        max_workloads=reader.whole("CROSSFADE_MAX_WORKLOADS", 100, least=1),
+        workload_manager=cast(
+            "Literal['process']",
+            reader.choice("CROSSFADE_WORKLOAD_MANAGER", "process", ("process",)),
+        ),
+        state_dir=Path(reader.text("CROSSFADE_SUPERVISOR_DIR", "var/supervisor")).absolute(),
+        shared_dir=Path(reader.text("CROSSFADE_SHARED_DIR", "/var/lib/crossfade")).absolute(),
+        artifact_cache_mb=reader.whole("CROSSFADE_ARTIFACT_CACHE_MB", 2048, least=1),
+        workload_users=reader.boolean("CROSSFADE_WORKLOAD_USERS", default=True),
+        uid_base=reader.whole("CROSSFADE_WORKLOAD_UID_BASE", 60_000, least=1000),
+        drain_timeout_s=reader.positive("CROSSFADE_DRAIN_TIMEOUT_SECONDS", 30, least=0),
+        installer_env={
+            name: value
+            for name, value in source.items()
+            if name.upper() in INSTALLER_NAMES or name.startswith(INSTALLER_PREFIX)
+        },
+    )
+
+
+def _url(reader: _Reader, name: str) -> str:
+    value = reader.text(name)
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+        raise InvalidEnvironment(f"{name} must be an http or https URL")
+    return value.rstrip("/")
+
+
+def _tokens(reader: _Reader, read_text: Callable[[str], str]) -> tuple[str, ...]:
+    name = "TRIGGER_WORKER_TOKEN"
+    value = reader.text(name)
+    if value.startswith("file://"):
+        try:
+            value = read_text(value.removeprefix("file://"))
+        except OSError as error:
+            raise InvalidEnvironment(f"{name} names a file that cannot be read") from error
+    tokens = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+    if not tokens:
+        raise InvalidEnvironment(f"{name} holds no token")
+    return tokens
+
+
+def _port(reader: _Reader, name: str, default: int) -> int:
+    port = reader.whole(name, default)
+    if port >= 1 << 16:
+        raise InvalidEnvironment(f"{name} must be below 65536, not {port}")
+    return port
+
+
+def _moment(reader: _Reader, name: str, default: str) -> datetime:
+    value = reader.text(name, default)
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise InvalidEnvironment(f"{name} must be an ISO 8601 moment, not {value!r}") from error
+    if at.tzinfo is None:
+        raise InvalidEnvironment(f"{name} must name its time zone")
+    return at
+
+
+def _pairs(reader: _Reader, name: str) -> dict[str, str]:
+    """Read `K=V,K=V`; a value may hold `=`; a workload's identity cannot be changed by it."""
+    pairs: dict[str, str] = {}
+    for part in filter(None, (piece.strip() for piece in reader.text(name, "").split(","))):
+        key, separator, value = part.partition("=")
+        key = key.strip()
+        if not separator or not key.isidentifier():
+            raise InvalidEnvironment(f"{name} must be a list of NAME=value, not {part!r}")
+        if key.startswith(RESERVED_PREFIXES) or key in RESERVED_NAMES:
+            raise InvalidEnvironment(f"{name} may not set {key}: it is part of a run's identity")
+        pairs[key] = value.strip()
+    return pairs

@@ -1,0 +1,76 @@
+"""Fixtures of the supervisor's tests: a fake platform, a shared folder, supervisors that end."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes.supervisor_process import SECRET, SupervisorProcess, make_artifact
+from tests.fakes.worker_platform import FakePlatform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+IMAGE = "crossfade/proj_x:1-abc"
+FIRST_UID = 62_000
+UIDS_PER_WORKER = 200
+
+StartSupervisor = "Callable[..., SupervisorProcess]"
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Generator[Path, None, None]:
+    """Give a folder every user can reach, which keeps the interpreter's copy for the session."""
+    folder = Path(tempfile.mkdtemp(prefix="crossfade-supervisor-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def platform() -> Generator[FakePlatform, None, None]:
+    """Give a running platform with two worker groups."""
+    tokens = {f"tr_wgt_{'a' * 40}": "group-a", f"tr_wgt_{'b' * 40}": "group-b"}
+    fake = FakePlatform(groups=tokens, secret=SECRET)
+    fake.start()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def uid_base(worker_id: str) -> int:
+    """Give user ids that no other test process uses."""
+    number = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
+    return FIRST_UID + number * UIDS_PER_WORKER
+
+
+@pytest.fixture
+def start_supervisor(
+    platform: FakePlatform, shared_dir: Path, uid_base: int, tmp_path: Path
+) -> Generator[Callable[..., SupervisorProcess], None, None]:
+    """Give a function that starts a supervisor for a script; all of them end with the test."""
+    started: list[SupervisorProcess] = []
+    state_dir = Path(tempfile.mkdtemp(prefix="state-", dir=shared_dir))
+    state_dir.chmod(0o755)
+
+    def start(script: str = "", *, ready: bool = True, **extra: str) -> SupervisorProcess:
+        platform.add_artifact(IMAGE, make_artifact({"script.py": script}))
+        supervisor = SupervisorProcess(
+            platform=platform,
+            state_dir=state_dir,
+            shared_dir=shared_dir,
+            uid_base=uid_base,
+            log_file=tmp_path / f"supervisor-{len(started)}.log",
+            extra=extra,
+        )
+        started.append(supervisor)
+        supervisor.start(ready=ready)
+        return supervisor
+
+    yield start
+    for supervisor in started:
+        supervisor.close()
