@@ -14,8 +14,9 @@ from crossfade.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Unpack
 
-    from crossfade.client.runs import TriggeredRun
+    from crossfade.client.runs import TriggeredRun, TriggerOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,7 +103,7 @@ class Task(Generic[P, R]):
         """Say whether the function is a coroutine function."""
         return inspect.iscoroutinefunction(self.fn)
 
-    def trigger(self, payload: Any = None, **options: Any) -> TriggeredRun:
+    def trigger(self, payload: Any = None, **options: Unpack[TriggerOptions]) -> TriggeredRun:
         """Trigger a run of this task, with the client of `TRIGGER_API_URL`/`TRIGGER_SECRET_KEY`.
 
         **Args** `options` are those of `Client.trigger`.

@@ -5,8 +5,8 @@ has: `cpu_overcommit` preset cores for each real core, `memory_overcommit` for e
 The operator's real protection is `memory_floor_gb`: with less really free, nothing more is taken.
 
 An outstanding poll holds what it offers, so that answers of several polls fit together. Each poll
-offers a small share, and one in turn offers all that is left: every poll, and with it every worker
-group, regularly gets to bring a large run.
+offers a small share, and one in turn all that the others leave: every poll, and with it every
+worker group, regularly gets to bring a large run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from runs.contracts import Resources
 
 LEAST = Resources(cpu=0.25, memory=0.25)  # the smallest preset
-LEAST_SHARE = Resources(cpu=1.0, memory=1.0)  # no poll offers less while there is more
+LEAST_SHARE = Resources(cpu=0.5, memory=0.5)  # no poll offers less while there is more
 EPSILON = 1e-6
 
 
@@ -36,7 +36,8 @@ class Capacity:
     def __init__(self, limits: Limits, *, polls: int) -> None:
         self.limits = limits
         self._polls = polls
-        self._large_turn = 0
+        self._large_turn = 0  # the poll that offers the rest when it goes out next
+        self._large_out: int | None = None  # the poll that is out with the rest
         self._offers: dict[int, Resources] = {}
         self._taken: dict[str, Resources] = {}
 
@@ -58,14 +59,15 @@ class Capacity:
 
         `memory_free_gb` is what the machine really has left.
         """
-        self._offers.pop(poll, None)
-        offer = self.free() if poll == self._large_turn else self._share()
+        self._end(poll)
+        offer = self._rest() if poll == self._large_turn else self._share()
         headroom = max(0.0, memory_free_gb - self.limits.memory_floor_gb)
         offer = Resources(cpu=offer.cpu, memory=min(offer.memory, headroom))
         slots = self.limits.workloads - len(self._taken) - len(self._offers)
         if slots < 1 or not fits(LEAST, offer):
             return None
         self._offers[poll] = offer
+        self._large_out = poll if poll == self._large_turn else self._large_out
         return offer
 
     def withdraw(self, poll: int) -> None:
@@ -75,7 +77,8 @@ class Capacity:
     def take(self, poll: int, name: str, need: Resources) -> bool:
         """Turn a poll's offer into a workload's share; False when it does not fit."""
         self._end(poll)
-        if len(self._taken) >= self.limits.workloads or not fits(need, self.free()):
+        is_full = len(self._taken) + len(self._offers) >= self.limits.workloads
+        if is_full or not fits(need, self.free()):
             return False
         self._taken[name] = need
         return True
@@ -99,8 +102,19 @@ class Capacity:
             memory=min(free.memory, max(self.limits.memory_gb / part, LEAST_SHARE.memory)),
         )
 
+    def _rest(self) -> Resources:
+        """Give what is left when every poll that is not out has its share, at least a share."""
+        free, share = self.free(), self._share()
+        others = self._polls - 1 - len(self._offers)
+        return Resources(
+            cpu=max(share.cpu, free.cpu - others * share.cpu),
+            memory=max(share.memory, free.memory - others * share.memory),
+        )
+
     def _end(self, poll: int) -> None:
-        if self._offers.pop(poll, None) is not None and poll == self._large_turn:
+        self._offers.pop(poll, None)
+        if poll == self._large_out:
+            self._large_out = None
             self._large_turn = (poll + 1) % self._polls
 
 

@@ -13,9 +13,11 @@ import select
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from crossfade.runner.interrupt import Interrupter
     from crossfade.runner.log_lines import LogLines, Stream
 
@@ -188,8 +190,12 @@ class _LineHandler(logging.Handler):
             self._capture.write("log", text, record.levelname)
 
 
-def _text_over(raw: io.RawIOBase) -> TextIO:
-    binary: BinaryIO = raw  # type: ignore[assignment] - unbuffered, so that nothing is kept back
+def _text_over(raw: _Captured) -> TextIO:
+    # Straight over the raw stream, without a buffer: nothing is kept back when the task is killed.
     return io.TextIOWrapper(
-        binary, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True
+        cast("BinaryIO", raw),
+        encoding="utf-8",
+        errors="backslashreplace",
+        newline="\n",
+        write_through=True,
     )

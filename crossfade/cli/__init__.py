@@ -1,0 +1,45 @@
+"""The command line: `crossfade deploy | trigger | runs | dev`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from crossfade.cli.console import CommandFailed, say
+from crossfade.cli.environment import read_cli_environment
+from crossfade.cli.parser import parse
+from crossfade.client.errors import ApiError, ConnectionFailed
+from crossfade.errors import CrossfadeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. 0: done; 1: it failed, or the run it waited for did; 2: bad usage."""
+    parsed = parse(sys.argv[1:] if arguments is None else arguments)
+    environment = read_cli_environment(os.environ)  # noqa: TID251 - the edge of this process
+    try:
+        code: int = parsed.command(parsed, environment)
+    except CommandFailed as error:
+        say("error", str(error))
+        return error.code
+    except ConnectionFailed as error:
+        say("error", f"nobody answers at {environment.api_url} ({error})")
+        say(
+            "error", "is the stack running? `make run` starts it; TRIGGER_API_URL names another one"
+        )
+        return 1
+    except ApiError as error:
+        say("error", f"{error.request}: {error}" if error.request else str(error))
+        return 1
+    except CrossfadeError as error:
+        say("error", str(error))
+        return 1
+    except KeyboardInterrupt:
+        say("error", "interrupted")
+        return _INTERRUPTED
+    return code

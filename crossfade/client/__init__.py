@@ -1,0 +1,1 @@
+"""The REST client: trigger, read and steer runs; make deployments."""

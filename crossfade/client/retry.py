@@ -1,0 +1,62 @@
+"""Whether a call is sent again, and when. Pure: the clock and the dice are arguments.
+
+Source: the public SDK's behaviour: 5 tries, 1 s x 1.6^n, at most 30 s; the server's own
+`x-should-retry` wins; a rate limit is waited out until the moment the server names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_RETRIED = frozenset({408, 409, 429})
+_TOO_MANY = 429
+_FIRST_SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a call is sent and how long the waits are, in seconds."""
+
+    attempts: int = 5
+    first_wait_s: float = 1.0
+    factor: float = 1.6
+    longest_wait_s: float = 30.0
+
+    def wait_s(self, attempt: int) -> float:
+        """Give the wait after try number `attempt`, from 1."""
+        return min(self.first_wait_s * self.factor ** (attempt - 1), self.longest_wait_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one try came to; no status: no answer came."""
+
+    status: int | None
+    headers: Mapping[str, str]
+
+
+def decide_wait_s(
+    policy: RetryPolicy, outcome: Outcome, *, attempt: int, now_ms: float, jitter: float
+) -> float | None:
+    """Give the seconds to wait before the next try, or None when there is none.
+
+    **Args** `attempt` the number of the try that ended so, from 1; `jitter` in [0, 1).
+    """
+    if attempt >= policy.attempts or not _is_worth_repeating(outcome):
+        return None
+    reset_ms = outcome.headers.get("x-ratelimit-reset", "")
+    if outcome.status == _TOO_MANY and reset_ms.isdecimal() and float(reset_ms) > now_ms:
+        return (float(reset_ms) - now_ms) / 1000 + jitter
+    return policy.wait_s(attempt)
+
+
+def _is_worth_repeating(outcome: Outcome) -> bool:
+    said = outcome.headers.get("x-should-retry")
+    if said in {"true", "false"}:
+        return said == "true"
+    status = outcome.status
+    return status is None or status in _RETRIED or status >= _FIRST_SERVER_ERROR
