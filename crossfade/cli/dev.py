@@ -57,7 +57,7 @@ def dev(parsed: argparse.Namespace, environment: CliEnvironment) -> int:
 
 def _project_ref(client: Client) -> str:
     whoami = client.whoami()
-    kind = whoami.get("environment", {}).get("type")
+    kind = whoami.get("type")
     if kind not in {None, "DEVELOPMENT"}:
         raise CommandFailed(f"the key is of a {kind} environment; dev takes development keys only")
     return str(whoami["project"]["ref"])
