@@ -34,6 +34,7 @@ def _surroundings(**changes: str) -> Surroundings:
         repository=REPOSITORY,
         python=Path("/venv/bin/python"),
         state=Path("/state"),
+        supervisor_state=Path("/state/supervisor"),
         ports=Ports.from_web(8030),
         secrets=make_secrets(),
         inherited={"PATH": "/usr/bin", "RUN_ENGINE_TIMEOUT_EXECUTING": "5"},

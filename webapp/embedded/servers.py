@@ -30,6 +30,7 @@ OWNER_FILE = "state-folder"  # beside data outside the state folder: whose it is
 class Servers:
     """The embedded servers of one stack; neither is started."""
 
+    folder: Path  # outside the state folder when the servers have an account of their own
     postgres: Postgres
     valkey: Valkey
 
@@ -53,6 +54,7 @@ def prepare_servers(state: State, secrets: Secrets, account: Account | None) -> 
     (folder / "postgres").mkdir(mode=0o755, exist_ok=True)
     cache = SYSTEM_FOLDER / "bin"
     return Servers(
+        folder=folder,
         postgres=Postgres(
             folder=folder / "postgres",
             binaries=postgres_binaries(cache, account),
