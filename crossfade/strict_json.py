@@ -104,4 +104,4 @@ def _problem_of_leaf(value: Any) -> str | None:
 
 def _with_article(value: Any) -> str:
     kind = type(value).__name__
-    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
+    return f"{'an' if kind[:1].lower() in 'aeio' else 'a'} {kind}"

@@ -22,9 +22,7 @@ from deployments.regions import (
     resolve_base,
 )
 from deployments.selectors import list_group_rows
-from ledger.changes import WORKER_GROUPS
 from ledger.connections import release_connections
-from ledger.feed import feed
 from ledger.registry import ReloadingRegistry
 from ledger.selectors import current_revision
 
@@ -75,8 +73,6 @@ REGIONS: ReloadingRegistry[RegionSnapshot] = ReloadingRegistry(
 )
 """`current()` is None while cold."""
 
-feed.attach(REGIONS, (WORKER_GROUPS,))
-
 LIVENESS: ReloadingRegistry[Liveness] = ReloadingRegistry(
     "worker-liveness",
     load_liveness,
@@ -84,8 +80,6 @@ LIVENESS: ReloadingRegistry[Liveness] = ReloadingRegistry(
     release=release_connections,
 )
 """No group is live while it is cold."""
-
-feed.attach(LIVENESS, ())  # no change concerns it: it only starts and stops with the feed
 
 
 def is_group_live(group_id: str) -> bool:

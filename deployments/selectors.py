@@ -10,8 +10,7 @@ from django.db.models import Count, Max
 from deployments.models.groups import ProjectRouting, WorkerInstance, WorkerInstanceGroup
 from deployments.regions import GroupRow
 from ledger.cache import BoundedCache
-from ledger.changes import ALL, WORKER_GROUPS
-from ledger.feed import feed
+from ledger.changes import ALL
 from tenants.crypto import MAX_SECRET_CHARS, hash_secret
 from tenants.errors import NotFound
 
@@ -76,6 +75,12 @@ def find_group_by_token(token: str) -> GroupRow | None:
     return entry.group
 
 
+def find_group_by_queue(queue: str) -> GroupRow | None:
+    """Find a worker group by the worker queue it drains."""
+    row = WorkerInstanceGroup.objects.filter(master_queue=queue).values_list(*_COLUMNS).first()
+    return None if row is None else GroupRow(*row)
+
+
 def drop_changed_tokens(_kind: str, subject: str) -> None:
     """Forget the tokens of a group that changed, and tokens that were not found so far."""
     TOKENS.drop_where(lambda _digest, entry: subject in (ALL, entry.group.id))
@@ -132,5 +137,3 @@ def _load_token(digest: str) -> CachedToken | None:
 TOKENS: BoundedCache[str, CachedToken] = BoundedCache(
     "worker-tokens", _load_token, size=CACHED_TOKENS
 )
-
-feed.subscribe((WORKER_GROUPS,), drop_changed_tokens)

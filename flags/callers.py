@@ -16,7 +16,6 @@ from django.db import connection
 from flags.catalog import Scope, valid_values
 from ledger.cache import BoundedCache
 from ledger.changes import ALL, ENVIRONMENT, FLAGS, KEY, ORGANIZATION, PROJECT
-from ledger.feed import feed
 from tenants.credentials import Caller, CallerEnvironment, CallerOrganization, CallerProject
 from tenants.crypto import MAX_SECRET_CHARS, hash_secret
 
@@ -105,5 +104,3 @@ _SUBJECTS: dict[str, Callable[[Caller], str]] = {
 }
 
 CALLERS: BoundedCache[str, CachedCaller] = BoundedCache("callers", _load, size=CACHED_CALLERS)
-
-feed.subscribe(_SUBJECTS, drop_changed)

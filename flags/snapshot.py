@@ -8,9 +8,7 @@ from django.conf import settings
 
 from flags.catalog import value_for_organization
 from flags.selectors import get_global_values
-from ledger.changes import FLAGS
 from ledger.connections import release_connections
-from ledger.feed import feed
 from ledger.registry import ReloadingRegistry
 from ledger.selectors import current_revision
 
@@ -42,5 +40,3 @@ GLOBAL_FLAGS: ReloadingRegistry[FlagSnapshot] = ReloadingRegistry(
     release=release_connections,
 )
 """`current()` is None while cold, which means: nothing is set."""
-
-feed.attach(GLOBAL_FLAGS, (FLAGS,))

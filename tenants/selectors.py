@@ -17,6 +17,7 @@ from tenants.models import (
     Organization,
     PersonalAccessToken,
     Project,
+    User,
 )
 
 if TYPE_CHECKING:
@@ -122,6 +123,22 @@ def get_organization(organization_id: str) -> OrganizationDetail:
         tuple(view_project(project) for project in projects.order_by("id")),
         tuple(view_environment(environment) for environment in environments),
     )
+
+
+def find_organization_id(slug: str) -> str | None:
+    """Find an organization by its slug."""
+    return Organization.objects.filter(slug=slug).values_list("id", flat=True).first()
+
+
+def find_user_id(email: str) -> str | None:
+    """Find a person by their email, whatever its case."""
+    return User.objects.filter(email=email.lower()).values_list("id", flat=True).first()
+
+
+def list_token_ids(user_id: str, *, name: str) -> list[str]:
+    """Give a person's tokens of this name that are not revoked, oldest first."""
+    rows = PersonalAccessToken.objects.filter(user_id=user_id, name=name, revoked_at=None)
+    return list(rows.order_by("id").values_list("id", flat=True))
 
 
 def get_environment(environment_id: str) -> EnvironmentView:

@@ -15,7 +15,7 @@ def healthz(_request: HttpRequest) -> JsonResponse:
 
 
 def readyz(_request: HttpRequest) -> JsonResponse:
-    """Answer 200 once snapshots are loaded and the database answers, else 503 and what is missing."""
+    """Answer 200 once snapshots are loaded and the database answers, else 503 and why not."""
     missing = [] if is_ready() else ["snapshots"]
     try:
         with connection.cursor() as cursor:

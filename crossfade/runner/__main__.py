@@ -10,8 +10,6 @@ import threading
 from crossfade.runner.session import Session
 from crossfade.runner.settings import InvalidRunnerEnvironment, read_settings
 
-_EXIT_GRACE_S = 5.0
-
 
 def main() -> int:
     """Run to the end. 0: reported or no longer ours; 1: could not report; 2: bad environment."""
@@ -23,7 +21,7 @@ def main() -> int:
     # A supervisor that ends lets its runs finish; what must stop is cancelled, or killed.
     signal.signal(signal.SIGTERM, _go_on)
     code = Session(settings).run()
-    _leave_soon(code)
+    _leave_soon(code, settings.cancel_grace_s)
     return code
 
 
@@ -31,12 +29,12 @@ def _go_on(_number: int, _frame: object) -> None:
     return
 
 
-def _leave_soon(code: int) -> None:
+def _leave_soon(code: int, grace_s: float) -> None:
     # Threads that the task left behind would hold the process for ever, and its slot with it.
     ended = threading.Event()
 
     def leave() -> None:
-        ended.wait(_EXIT_GRACE_S)
+        ended.wait(grace_s)
         os._exit(code)
 
     threading.Thread(target=leave, daemon=True).start()

@@ -14,7 +14,7 @@ from crossfade.errors import (
 )
 from crossfade.loading import TaskNotFound
 from crossfade.retry import DEFAULT_RETRY, retry_delay_ms
-from crossfade.runner.failures import built_in_error, internal_error
+from crossfade.runner.failures import built_in_error, internal_error, message_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def completion_for(
     the time of the next try when the error is the task's own and tries are left.
     """
     if end.stopped is not None:
-        return _failed(end, _error_for_stop(end, end.stopped), final=True)
+        return _failed(end, _error_for_stop(end, end.stopped, code_dir), final=True)
     if end.raised is None:
         return _succeeded(end)
     error, is_final = _error_for_raise(end, end.raised, code_dir)
@@ -93,9 +93,9 @@ def _common(end: AttemptEnd) -> dict[str, Any]:
     }
 
 
-def _error_for_stop(end: AttemptEnd, stopped: TaskInterrupted) -> dict[str, Any]:
+def _error_for_stop(end: AttemptEnd, stopped: TaskInterrupted, code_dir: Path) -> dict[str, Any]:
     if isinstance(stopped, TaskTimedOut):
-        return internal_error("MAX_DURATION_EXCEEDED", str(stopped), end.raised)
+        return internal_error("MAX_DURATION_EXCEEDED", str(stopped), end.raised, code_dir)
     assert isinstance(stopped, TaskCancelled)
     return internal_error("TASK_RUN_CANCELLED", "the run was cancelled")
 
@@ -104,19 +104,21 @@ def _error_for_raise(
     end: AttemptEnd, raised: BaseException, code_dir: Path
 ) -> tuple[dict[str, Any], bool]:
     """Give the error, and whether it is final: the same code cannot do better next time."""
-    said = f"{type(raised).__name__}: {raised}"
+    said = f"{type(raised).__name__}: {message_of(raised)}"
     place = end.ctx.task.file_path
     if isinstance(raised, MemoryError):
-        return internal_error("TASK_PROCESS_OOM_KILLED", "the task ran out of memory", raised), True
+        return internal_error(
+            "TASK_PROCESS_OOM_KILLED", "the task ran out of memory", raised, code_dir
+        ), True
     if isinstance(raised, TaskNotFound) and end.stage == "import":
         return internal_error("COULD_NOT_FIND_TASK", str(raised)), True
     if end.stage == "import":
         told = f"importing {place} failed: {said}"
-        return internal_error("COULD_NOT_IMPORT_TASK", told, raised), True
+        return internal_error("COULD_NOT_IMPORT_TASK", told, raised, code_dir), True
     if end.stage == "payload":
-        return internal_error("TASK_INPUT_ERROR", str(raised)), True
+        return internal_error("TASK_INPUT_ERROR", message_of(raised)), True
     if end.stage == "output":
-        return internal_error("TASK_OUTPUT_ERROR", str(raised)), True
+        return internal_error("TASK_OUTPUT_ERROR", message_of(raised)), True
     return built_in_error(raised, code_dir), isinstance(raised, AbortTaskRun)
 
 

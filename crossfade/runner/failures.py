@@ -17,20 +17,27 @@ _LONGEST_STACK = 32_768
 _LONGEST_MESSAGE = 8_192
 
 
-def internal_error(code: str, message: str, error: BaseException | None = None) -> dict[str, Any]:
+def internal_error(
+    code: str, message: str, error: BaseException | None = None, code_dir: Path | None = None
+) -> dict[str, Any]:
     """Give the wire form of a failure that is not the task function's own exception."""
     told: dict[str, Any] = {"type": "INTERNAL_ERROR", "code": code, "message": _cut_middle(message)}
     if error is not None:
-        told["stackTrace"] = stack_trace(error, None)
+        told["stackTrace"] = stack_trace(error, code_dir)
     return told
+
+
+def message_of(error: BaseException) -> str:
+    """Give an exception's text, also when its own code for that fails."""
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 - the author's __str__ may raise anything
+        return f"<its message cannot be read: {type(broken).__name__}>"
 
 
 def built_in_error(error: BaseException, code_dir: Path) -> dict[str, Any]:
     """Give the wire form of what a task raised. Chained causes stay; our own frames do not."""
-    try:
-        message = str(error)
-    except Exception as broken:  # noqa: BLE001 - the author's __str__ may raise anything
-        message = f"<its message cannot be read: {type(broken).__name__}>"
+    message = message_of(error)
     if isinstance(error, SystemExit):
         message = f"the task called sys.exit({error.code!r})"
     return {
@@ -49,6 +56,8 @@ def stack_trace(error: BaseException, code_dir: Path | None) -> str:
     """
     told = traceback.TracebackException.from_exception(error, compact=True)
     for part in _chain(told):
+        if isinstance(error, SyntaxError) and part.exc_type is type(error) and part.filename:
+            part.filename = _relative_name(part.filename, code_dir)
         part.stack = traceback.StackSummary.from_list(_author_frames(list(part.stack), code_dir))
     return _cut_middle("".join(told.format()).rstrip("\n"))
 
@@ -75,13 +84,13 @@ def _is_machinery(filename: str) -> bool:
 
 
 def _relative(frame: traceback.FrameSummary, code_dir: Path | None) -> traceback.FrameSummary:
-    path = Path(frame.filename)
-    if code_dir is None or not path.is_relative_to(code_dir):
+    name = _relative_name(frame.filename, code_dir)
+    if name == frame.filename:
         return frame
     # The source line is looked up by file name, so it is read before the name is shortened; with
     # its indentation, from which the columns of the markers count.
     return traceback.FrameSummary(
-        str(path.relative_to(code_dir)),
+        name,
         frame.lineno,
         frame.name,
         lookup_line=False,
@@ -90,6 +99,13 @@ def _relative(frame: traceback.FrameSummary, code_dir: Path | None) -> traceback
         colno=frame.colno,
         end_colno=frame.end_colno,
     )
+
+
+def _relative_name(filename: str, code_dir: Path | None) -> str:
+    path = Path(filename)
+    if code_dir is None or not path.is_relative_to(code_dir):
+        return filename
+    return str(path.relative_to(code_dir))
 
 
 def _cut_middle(text: str, longest: int = _LONGEST_STACK) -> str:

@@ -1,4 +1,4 @@
-"""The body of a trigger, as the public protocol has it, and its translation into a `TriggerCall`."""
+"""The body of a trigger, as the public protocol has it, and how it becomes a `TriggerCall`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _seconds(value: object) -> object:
             raise ValueError(f'"{value}" is no duration such as 10m')
         return seconds
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError("should be a duration such as 10m, or whole seconds")
+        raise ValueError("should be a duration such as 10m, or whole seconds")  # noqa: TRY004  pydantic
     return value
 
 
@@ -130,7 +130,7 @@ class TriggerBody(Options):
 def read_trigger(
     raw: bytes, *, task: str, headers: Mapping[str, str], now: datetime
 ) -> TriggerCall:
-    """Give the call a body describes, or raise `Invalid` (400) or `Refused` (422) naming the field."""
+    """Give the call a body describes, or raise `Invalid` or `Refused` naming the field."""
     body = _parse(raw)
     options = body.options if body.options is not None else TriggerOptions()
     _refuse_unbuilt(options)

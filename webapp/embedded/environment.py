@@ -74,6 +74,7 @@ class Surroundings:
     repository: Path
     python: Path  # the interpreter that runs the stack
     state: Path
+    supervisor_state: Path  # artifacts and folders of runs: workloads have to reach it
     ports: Ports
     secrets: Secrets
     database_url: str
@@ -131,7 +132,7 @@ def supervisor_environment(around: Surroundings, worker_tokens: Sequence[str]) -
         "TRIGGER_WORKLOAD_API_PORT_INTERNAL": port,
         "TRIGGER_WORKLOAD_API_PORT_EXTERNAL": port,
         "CROSSFADE_WORKLOAD_MANAGER": "process",
-        "CROSSFADE_SUPERVISOR_DIR": str(around.state / "supervisor"),
+        "CROSSFADE_SUPERVISOR_DIR": str(around.supervisor_state),
         "WORKLOAD_TOKEN_SECRET": around.secrets.workload_token_secret,
         "WORKLOAD_TOKEN_ENFORCEMENT": "enforce",
     }
