@@ -96,7 +96,7 @@ def _lease(client: Client, runs: DevRuns, versions: DevVersions, stop: threading
 def _end(runs: DevRuns) -> None:
     try:
         if runs.count():
-            say("dev", f"cancelling {runs.count()} runs; Ctrl-C again ends at once")
+            say("dev", f"cancelling what executes ({runs.count()}); Ctrl-C again ends at once")
             runs.cancel_all()
             runs.wait_until_none(_DRAIN_S)
     except KeyboardInterrupt:

@@ -46,6 +46,7 @@ class SupervisorProcess:
     uid_base: int
     log_file: Path
     extra: dict[str, str] = field(default_factory=dict)
+    packages: Path = RUNNER_PACKAGE  # where workloads get the package `crossfade` from
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, ready: bool = True) -> None:
@@ -68,7 +69,7 @@ class SupervisorProcess:
         return {
             "PATH": os.environ["PATH"],  # noqa: TID251
             "HOME": os.environ["HOME"],  # noqa: TID251
-            "PYTHONPATH": f"{RUNNER_PACKAGE}:{REPOSITORY}",
+            "PYTHONPATH": f"{self.packages}:{REPOSITORY}",
             "SECRET_OF_THE_SUPERVISOR": "never shown to a workload",
             "TRIGGER_API_URL": self.platform.url,
             "TRIGGER_WORKER_TOKEN": ",".join(self.platform.groups),

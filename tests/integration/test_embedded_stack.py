@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.embedded_programs import is_alive
 from tests.servers import wait_until
-from webapp.embedded.ports import HIGHEST_PORT, LOOPBACK, any_free_port
+from webapp.embedded.ports import GREATEST_DISTANCE, LOOPBACK, is_free
 from webapp.embedded.probes import answers_ok
 
 if TYPE_CHECKING:
@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_S = 180.0
 STOP_S = 60.0
+ROOM = GREATEST_DISTANCE + 1  # ports a stack may use
 PROCESSES = ("web", "worker", "beat", "supervisor-container", "postgres", "valkey")
-PATH = os.environ["PATH"]  # noqa: TID251 - handed on
+HANDED_ON = ("PATH", "HOME", "LANG", "UV_", "PIP_", "SSL_", "HTTP", "NO_PROXY", "ALL_PROXY")
+CALLER = {
+    name: value
+    for name, value in os.environ.items()  # noqa: TID251 - what a person's shell has
+    if name.upper().startswith(HANDED_ON)
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Stack:
     @property
     def environment(self) -> dict[str, str]:
         """What the person who starts it has set."""
-        return {"PATH": PATH, "PORT": str(self.port), "CROSSFADE_VAR": str(self.state)}
+        return {**CALLER, "PORT": str(self.port), "CROSSFADE_VAR": str(self.state)}
 
     def pids(self) -> dict[str, int]:
         """Give the main processes by name, as their pid files name them."""
@@ -52,7 +58,7 @@ class Stack:
     def shell(self, command: str) -> str:
         """Give what a command prints in a shell that has sourced dev.env."""
         script = f". '{self.state}/dev.env'; {command}"
-        environment = {"PATH": PATH, "PYTHONPATH": str(REPOSITORY)}
+        environment = {**CALLER, "PYTHONPATH": str(REPOSITORY)}
         done = subprocess.run(
             ["/bin/sh", "-c", script],
             capture_output=True,
@@ -95,8 +101,12 @@ def started(stack: Stack) -> Generator[subprocess.Popen[str], None, None]:
     finally:
         process.terminate()
         process.wait(timeout=STOP_S)
-        clean = [sys.executable, "-m", "webapp.embedded", "stop"]
-        subprocess.run(clean, env=stack.environment, cwd=REPOSITORY, check=True)
+        _command(stack, "stop")
+
+
+def _command(stack: Stack, name: str) -> None:
+    command = [sys.executable, "-m", "webapp.embedded", name]
+    subprocess.run(command, env=stack.environment, cwd=REPOSITORY, check=True, timeout=STOP_S)
 
 
 def _kill(pids: dict[str, int]) -> None:
@@ -124,7 +134,10 @@ def test_stack_is_used_disturbed_stopped_and_used_again(tmp_path: Path) -> None:
         wait_until(lambda: not any(map(is_alive, running.values())), timeout_s=20)
 
     with started(stack) as process:
-        assert json.loads(stack.shell(f"python -m crossfade runs get {first['id']}"))["id"] == first["id"]
+        assert (
+            json.loads(stack.shell(f"python -m crossfade runs get {first['id']}"))["id"]
+            == first["id"]
+        )
         running = stack.pids()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=STOP_S) == 0
@@ -133,11 +146,12 @@ def test_stack_is_used_disturbed_stopped_and_used_again(tmp_path: Path) -> None:
 
     for log in (stack.state / "log").glob("*.log"):
         assert all(json.loads(line) is not None for line in log.read_text().splitlines())
-    clean = [sys.executable, "-m", "webapp.embedded", "clean"]
-    subprocess.run(clean, env=stack.environment, cwd=REPOSITORY, check=True)
+    _command(stack, "clean")
     assert not stack.state.exists()
 
 
 def _free_port_with_room() -> int:
-    """Give a free port below which and above which the stack's others fit."""
-    return min(any_free_port(), HIGHEST_PORT - 100)
+    """Give a web port all whose neighbours are free, below those that the system hands out."""
+    first = os.getpid() * ROOM % 10_000
+    bases = (20_000 + (first + step) % 10_000 for step in range(0, 10_000, ROOM))
+    return next(base for base in bases if all(map(is_free, range(base, base + ROOM))))

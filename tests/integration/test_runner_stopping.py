@@ -233,3 +233,21 @@ def test_threads_left_behind_do_not_hold_the_process(tmp_path: Path) -> None:
     """
     assert execute(run, tmp_path, source).code == 0
     assert run.completions[0]["ok"] is True
+
+
+def test_cancel_in_the_middle_of_output(tmp_path: Path) -> None:
+    """An interruption never tears our own locked sections: a printing task ends like any other."""
+    run = FakeRun()
+    source = """
+        @task
+        def main(payload):
+            print("began", flush=True)
+            while True:
+                print("x" * 2000)
+    """
+    write_task(tmp_path, source)
+    with runner(run, tmp_path, CROSSFADE_CANCEL_GRACE_SECONDS="60") as process:
+        run.until(lambda: began(run))
+        run.move("PENDING_CANCEL")
+        assert finish(process, timeout_s=25).code == 0
+    assert run.completions[0]["error"]["code"] == "TASK_RUN_CANCELLED"

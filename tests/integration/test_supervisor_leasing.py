@@ -53,10 +53,11 @@ def test_room_is_used_again(platform: FakePlatform, start_supervisor: Start) -> 
 
 
 def test_too_large_a_run_is_left_to_others(platform: FakePlatform, start_supervisor: Start) -> None:
-    """A run larger than this machine is never taken; one as large as the machine is."""
-    too_large = platform.add_run("huge", cpu=2, memory=2)
-    large = platform.add_run("large", cpu=1, memory=1)
-    supervisor = start_supervisor(**SMALL)
+    """A run larger than this machine is never taken; one that needs most of it is."""
+    too_large = platform.add_run("huge", cpu=9, memory=9)
+    large = platform.add_run("large", cpu=5, memory=5)
+    room = {name: "8" for name in SMALL if name.startswith("RESOURCE_MONITOR")}
+    supervisor = start_supervisor(**{**SMALL, **room})
     wait_until(lambda: large.status == "FINISHED", timeout_s=20, what=supervisor.log_text)
     assert too_large.dispatch == 0
 
