@@ -93,7 +93,10 @@ def test_run_is_leased_started_and_completed(
     assert (execution["attempt"]["number"], execution["task"]["id"]) == (1, "served")
     assert json.loads(execution["run"]["payload"]) == {"n": 1}
     assert (execution["run"]["tags"], execution["run"]["metadata"]) == (["x"], metadata)
-    assert (execution["queue"]["name"], execution["run"]["region"]) == ("served-queue", served.region)
+    assert (execution["queue"]["name"], execution["run"]["region"]) == (
+        "served-queue",
+        served.region,
+    )
     assert found["started"]["data"]["envVars"]["TRIGGER_RUN_ID"] == run_id
     assert found["heartbeat"] == {"success": True, "data": {"ok": True}}
     assert found["latest"]["data"]["execution"]["snapshot"]["executionStatus"] == "EXECUTING"

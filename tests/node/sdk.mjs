@@ -42,10 +42,14 @@ async function sameKey({ task }) {
   return { first, second, other };
 }
 
-async function list({ query }) {
-  const ids = [];
-  for await (const run of runs.list(query)) ids.push(run.id);
-  return ids;
+async function list({ queries }) {
+  const found = [];
+  for (const query of queries) {
+    const ids = [];
+    for await (const run of runs.list({ limit: 2, ...query })) ids.push(run.id);
+    found.push(ids);
+  }
+  return found;
 }
 
 async function pages({ query }) {

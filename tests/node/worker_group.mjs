@@ -1,14 +1,7 @@
 // What a supervisor does, with the client that supervisors use.
 
 import { SupervisorHttpClient } from "@trigger.dev/core/v3/runEngineWorker";
-import { play } from "./play.mjs";
-
-let requests = 0;
-const send = globalThis.fetch;
-globalThis.fetch = (...call) => {
-  requests += 1;
-  return send(...call);
-};
+import { play, sent } from "./play.mjs";
 
 function clientOf({ token, secret }) {
   return new SupervisorHttpClient({
@@ -19,18 +12,11 @@ function clientOf({ token, secret }) {
   });
 }
 
-// What a call gave, and how often it was sent.
-async function sent(call) {
-  const before = requests;
-  const answer = await call;
-  return { ...answer, requests: requests - before };
-}
-
 async function greet(given) {
   const client = clientOf(given);
   const usage = { used: 0.5, available: 0.5 };
   return {
-    connected: await sent(client.connect({ metadata: { workerVersion: "1" } })),
+    connected: await sent(() => client.connect({ metadata: { workerVersion: "1" } })),
     heartbeat: await client.heartbeatWorker({ cpu: usage, memory: usage, tasks: [] }),
     nothing: await client.dequeue({ maxResources: { cpu: 1, memory: 1 } }),
   };
@@ -109,10 +95,10 @@ async function stale(given) {
   const completion = { completion: { ok: true, id: run, outputType: "text/plain", output: "x" } };
   return {
     started,
-    repeated: await sent(client.startRunAttempt(run, leased, {}, "runner-1")),
-    stolen: await sent(client.startRunAttempt(run, leased, {}, "runner-2")),
-    completedStale: await sent(client.completeRunAttempt(run, leased, completion, "runner-2")),
-    continued: await sent(client.continueRunExecution(run, snapshot, "runner-1")),
+    repeated: await sent(() => client.startRunAttempt(run, leased, {}, "runner-1")),
+    stolen: await sent(() => client.startRunAttempt(run, leased, {}, "runner-2")),
+    completedStale: await sent(() => client.completeRunAttempt(run, leased, completion, "runner-2")),
+    continued: await sent(() => client.continueRunExecution(run, snapshot, "runner-1")),
     completed: await client.completeRunAttempt(run, snapshot, completion, "runner-1"),
   };
 }
@@ -121,7 +107,7 @@ async function canceled(given) {
   const client = clientOf(given);
   const { run, snapshot } = await begin(client, "runner-1");
   const headers = { authorization: `Bearer ${process.env.TRIGGER_SECRET_KEY}` };
-  await send(`${process.env.TRIGGER_API_URL}/api/v2/runs/${run}/cancel`, { method: "POST", headers });
+  await fetch(`${process.env.TRIGGER_API_URL}/api/v2/runs/${run}/cancel`, { method: "POST", headers });
   const since = await client.getSnapshotsSince(run, snapshot, "runner-1");
   const pending = since.data.snapshots.at(-1).snapshot;
   const error = { type: "INTERNAL_ERROR", code: "TASK_RUN_CANCELLED" };
@@ -134,10 +120,10 @@ async function canceled(given) {
 async function strangers({ token, secret, otherToken, run, snapshot }) {
   const other = clientOf({ token: otherToken, secret });
   return {
-    unknownToken: await sent(clientOf({ token: "tr_wgt_nobody", secret }).connect({ metadata: {} })),
-    wrongSecret: await sent(clientOf({ token, secret: "wrong" }).connect({ metadata: {} })),
-    anothersRun: await sent(other.startRunAttempt(run, snapshot, {}, "runner-1")),
-    unknownRun: await sent(other.getLatestSnapshot("run_0123456789abcdefghijklmno", "runner-1")),
+    unknownToken: await sent(() => clientOf({ token: "tr_wgt_nobody", secret }).connect({ metadata: {} })),
+    wrongSecret: await sent(() => clientOf({ token, secret: "wrong" }).connect({ metadata: {} })),
+    anothersRun: await sent(() => other.startRunAttempt(run, snapshot, {}, "runner-1")),
+    unknownRun: await sent(() => other.getLatestSnapshot("run_0123456789abcdefghijklmno", "runner-1")),
   };
 }
 
