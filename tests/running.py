@@ -246,6 +246,19 @@ def internal(run_id: str, code: str, **more: Any) -> AttemptFailed:
     return failed(run_id, delay_ms=None, error={"type": "INTERNAL_ERROR", "code": code}, **more)
 
 
+def leased(world: World) -> tuple[str, str]:
+    """Trigger and lease a run; give its id and the lease's snapshot."""
+    world.trigger()
+    message = world.lease_one()
+    return message.run.friendlyId, message.snapshot.friendlyId
+
+
+def executing(world: World) -> tuple[str, str]:
+    """Trigger, lease and start a run; give its id and the attempt's snapshot."""
+    run_id, snapshot = leased(world)
+    return run_id, world.start(run_id, snapshot)
+
+
 def run_of(run_id: str) -> RunView:
     """Give a run as it stands."""
     return get_any_run(run_id)

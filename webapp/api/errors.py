@@ -161,6 +161,7 @@ TABLE: Final[dict[type[BaseException], Row]] = {
     ValidationError: _wrong_shape,
     HttpError: _unreadable,
     RequestDataTooBig: _fixed(413, "Request body too large"),
+    TooLarge: _says(413),
     SuspiciousOperation: _fixed(400, "The request is malformed"),
     DataError: _fixed(400, "The request holds a value that cannot be stored"),  # NUL, surrogates
     # credential
