@@ -22,8 +22,9 @@ from runs.retry import Failure, decide_after_failure, redelivery_delay_ms
 from runs.services.attempts import follow_failure, max_attempts_of
 from runs.services.ending import NOW, end_run, place_run
 from runs.services.leases import redeliver_run
+from runs.services.trigger import default_ttl_s
 from runs.states import Event, ExecutionStatus, IllegalMove
-from tenants.errors import Conflict
+from tenants.errors import Conflict, NotFound
 
 log = structlog.get_logger(__name__)
 
@@ -53,9 +54,23 @@ def repair_stalled_runs() -> int:
     return _each("repair_stalled_runs", _ids("runs_lease", "due_at <= now()"), _repair_stalled)
 
 
+def forget_old_keys() -> int:
+    """Forget the keys of requests and runs whose time is over; give how many."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM runs_requestkey WHERE created_at < now() - interval '24 hours'")
+        forgotten: int = cursor.rowcount
+        cursor.execute("DELETE FROM runs_idempotencykey WHERE expires_at <= now()")
+        return forgotten + int(cursor.rowcount)
+
+
 RECONCILERS: dict[str, Callable[[], int]] = {
     function.__name__: function
-    for function in (release_due_runs, release_waiting_versions, repair_stalled_runs)
+    for function in (
+        release_due_runs,
+        release_waiting_versions,
+        repair_stalled_runs,
+        forget_old_keys,
+    )
 }
 
 
@@ -77,7 +92,7 @@ def _each(name: str, run_ids: Iterable[str], repair: Callable[[RunRow], bool]) -
             with transaction.atomic():
                 lock_environment(read_run(run_id).environment_id)
                 fixed += repair(read_run(run_id))
-        except Conflict as error:
+        except (Conflict, NotFound) as error:
             log.info("reconciler.passed", reconciler=name, run_id=run_id, reason=str(error))
     if fixed:
         RECONCILED.labels(name).inc(fixed)
@@ -117,11 +132,12 @@ def _release_version(run: RunRow) -> bool:
     columns = {
         "queue_name": queue,
         "lane_id": lane_id_of(run.worker_queue, run.environment_id, queue, run.concurrency_key),
-        "first_queued_at": NOW,
+        "first_queued_at": Expression("greatest(clock_timestamp(), delay_until)"),
     }
-    if task.ttl_s is not None:
-        columns["ttl"] = Expression(f"coalesce(ttl, '{text_of(task.ttl_s)}')")
-        columns["ttl_s"] = Expression(f"coalesce(ttl_s, {task.ttl_s})")
+    ttl_s = default_ttl_s(task, run.environment_type)
+    if ttl_s is not None:
+        columns["ttl"] = Expression(f"coalesce(ttl, '{text_of(ttl_s)}')")
+        columns["ttl_s"] = Expression(f"coalesce(ttl_s, {ttl_s})")
     apply_move(run, Event.RELEASE, description="A version has its task", columns=columns)
     place_run(run, delay_ms=_remaining_delay_ms(run))
     return True
@@ -153,7 +169,13 @@ def _repair_stalled(run: RunRow) -> bool:
 
 def _stalled_before_start(run: RunRow) -> None:
     delay_ms = redelivery_delay_ms(run.deliveries + 1, jitter=random.random())  # noqa: S311
-    redeliver_run(run, description="Never started", delay_ms=delay_ms, counted=True, mover=ENGINE)
+    redeliver_run(
+        run,
+        description="Its workload did not start in time",
+        delay_ms=delay_ms,
+        counted=True,
+        mover=ENGINE,
+    )
 
 
 def _stalled_executing(run: RunRow) -> None:

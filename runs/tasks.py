@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import structlog
 from celery import shared_task
 from django.db import connection
 from kombu.exceptions import OperationalError
 
 from deployments import reconcilers as of_deployments
+from ledger.services import prune_changes
 from runs.reconcilers import RECONCILERS, release_waiting_versions
 
 log = structlog.get_logger(__name__)
 
-ALL_RECONCILERS = {**RECONCILERS, **of_deployments.RECONCILERS}
+
+def prune_ledger_changes() -> int:
+    """Forget the changes that no replica will ask for; give how many."""
+    return prune_changes(now=datetime.now(UTC))
+
+
+ALL_RECONCILERS = {
+    **RECONCILERS,
+    **of_deployments.RECONCILERS,
+    prune_ledger_changes.__name__: prune_ledger_changes,
+}
 
 
 @shared_task(name="runs.tasks.reconcile")

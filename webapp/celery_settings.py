@@ -32,6 +32,8 @@ RECONCILE_EVERY_S = {
     "repair_stalled_runs": 1.0,
     "end_late_deployments": 60.0,
     "sweep_artifacts": 3600.0,
+    "forget_old_keys": 600.0,
+    "prune_ledger_changes": 3600.0,
 }
 beat_schedule = {
     name: {

@@ -96,6 +96,11 @@ SECURE_SSL_REDIRECT = IS_PRODUCTION
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_HSTS_SECONDS = 31_536_000 if IS_PRODUCTION else 0
 X_FRAME_OPTIONS = "DENY"
+# Every route has its own limit, in webapp/middleware.py.
+DATA_UPLOAD_MAX_MEMORY_SIZE = None
+# Workloads run as other users of the machine: what the server keeps is the server's.
+FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 LOGIN_URL = "/login"
 
 LOGGING_CONFIG = None

@@ -198,10 +198,15 @@ def _columns(given: Given) -> dict[str, Any]:
 def _ttl_s(
     call: TriggerCall, task: TaskSettings | TaskInfo | None, environment_type: str
 ) -> int | None:
-    """Give the seconds a run may wait: the call's, else the task's, else ten minutes in dev."""
-    if call.ttl_s is not None:
+    """Give the seconds a run may wait. What a task says that no version has yet comes with it."""
+    if call.ttl_s is not None or task is None:
         return call.ttl_s
-    if task is not None and task.ttl_s is not None:
+    return default_ttl_s(task, environment_type)
+
+
+def default_ttl_s(task: TaskSettings | TaskInfo, environment_type: str) -> int | None:
+    """Give the seconds a run may wait when its call says none: the task's, ten minutes in dev."""
+    if task.ttl_s is not None:
         return task.ttl_s
     return DEVELOPMENT_TTL_S if environment_type == "DEVELOPMENT" else None
 

@@ -16,6 +16,7 @@ from django.http import Http404, HttpRequest, JsonResponse
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from runs.errors import TooLarge
 from tenants.errors import Conflict, Invalid, NotFound, Problem, Refused
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ TABLE: Final[dict[type[BaseException], Row]] = {
     NotFound: _says(404),
     Http404: _fixed(404, "Not found"),
     Conflict: _says(409, headers=NO_RETRY),
+    TooLarge: _says(413),
     Refused: _says(422),
     # dependencies; a lost connection, a full pool, a deadlock: repeating may help
     OperationalError: _fixed(503, "The database is not available, please try again"),
