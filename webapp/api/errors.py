@@ -170,7 +170,6 @@ TABLE: Final[dict[type[BaseException], Row]] = {
     NotFound: _says(404),
     Http404: _fixed(404, "Not found"),
     Conflict: _says(409, headers=NO_RETRY),
-    TooLarge: _says(413),
     Refused: _says(422),
     # dependencies; a lost connection, a full pool, a deadlock: repeating may help
     OperationalError: _fixed(503, "The database is not available, please try again"),
