@@ -161,6 +161,7 @@ TABLE: Final[dict[type[BaseException], Row]] = {
     ValidationError: _wrong_shape,
     HttpError: _unreadable,
     RequestDataTooBig: _fixed(413, "Request body too large"),
+    TooLarge: _says(413),
     SuspiciousOperation: _fixed(400, "The request is malformed"),
     DataError: _fixed(400, "The request holds a value that cannot be stored"),  # NUL, surrogates
     # credential
@@ -169,7 +170,6 @@ TABLE: Final[dict[type[BaseException], Row]] = {
     NotFound: _says(404),
     Http404: _fixed(404, "Not found"),
     Conflict: _says(409, headers=NO_RETRY),
-    TooLarge: _says(413),
     Refused: _says(422),
     # dependencies; a lost connection, a full pool, a deadlock: repeating may help
     OperationalError: _fixed(503, "The database is not available, please try again"),
