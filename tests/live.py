@@ -2,9 +2,9 @@
 
 One stack for the session, started when a test first asks for it: web, worker, beat and supervisor
 on free ports, with a database of their own on the suite's PostgreSQL and a Valkey of their own, the
-demo world in it and `examples/` deployed by the real command line. Tests of a stack carry
-`LIVE`, so that under xdist they share one process and one stack. Waiting is shorter than in
-earnest; nothing else differs.
+demo world in it and `examples/` deployed by the real command line. Its tests are in files named
+`test_live_*` or `test_sdk_*`, which share one process (`tests/distribution.py`). Waiting is shorter
+than in earnest; nothing else differs.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.distribution import is_live
 from tests.servers import Servers, start_valkey, wait_until
 from webapp.embedded.launching import launch_command
 from webapp.embedded.ports import Ports, any_free_port, is_free
@@ -36,7 +37,6 @@ from webapp.embedded.probes import answers_ok
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-LIVE = pytest.mark.xdist_group("live")
 REPOSITORY = Path(__file__).resolve().parents[1]
 SUPERVISOR = "supervisor-container"
 READY_S = 180.0
@@ -51,9 +51,8 @@ WORKLOAD_UID_BASE = 61_000  # as root: user ids that no other stack or test uses
 
 # Short enough that a killed process shows its consequences while a test looks on.
 TIMEOUTS: Mapping[str, str] = {
-    "RUN_ENGINE_TIMEOUT_PENDING_EXECUTING": "6000",
-    "RUN_ENGINE_TIMEOUT_EXECUTING": "8000",
-    "RUN_ENGINE_TIMEOUT_PENDING_CANCEL": "8000",
+    "RUN_ENGINE_TIMEOUT_PENDING_EXECUTING": "8000",
+    "RUN_ENGINE_TIMEOUT_EXECUTING": "10000",
     "RUNNER_HEARTBEAT_INTERVAL_SECONDS": "1",
     "RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS": "1",
     "RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS": "2",
@@ -327,8 +326,11 @@ def shared_file(live_session: LiveStack) -> Path:
 
 
 @pytest.fixture
-def live_stack(live_session: LiveStack) -> Generator[LiveStack, None, None]:
+def live_stack(
+    live_session: LiveStack, request: pytest.FixtureRequest
+) -> Generator[LiveStack, None, None]:
     """Give the running stack; when the test fails, what its processes wrote is shown."""
+    assert is_live(request.path.name), "the file's name does not say that it is for the live stack"
     sizes = {path: path.stat().st_size for path in live_session.log_files()}
     yield live_session
     sys.stdout.write(live_session.logs_since(sizes))

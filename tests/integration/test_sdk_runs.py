@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.live import LIVE
-
 if TYPE_CHECKING:
     from tests.live import LiveStack
     from tests.node_programs import NodePrograms
 
-pytestmark = [LIVE, pytest.mark.node]
+pytestmark = pytest.mark.node
 
 OPTIONS = {
     "queue": "slow lane",  # what is no part of a queue's name is cut out

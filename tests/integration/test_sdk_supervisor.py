@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.live import LIVE
-
 if TYPE_CHECKING:
     from tests.live import LiveStack
     from tests.node_programs import NodePrograms
 
-pytestmark = [LIVE, pytest.mark.node]
+pytestmark = pytest.mark.node
 
 TASKS = """
 from crossfade import Retry, task
@@ -76,6 +74,8 @@ def test_supervisor_is_greeted_and_seen(
     }
     assert found["heartbeat"] == {"success": True, "data": {"ok": True}}
     assert found["nothing"] == {"success": True, "data": []}
+    groups = live_stack.ask("GET", "/admin/api/v1/workers", key=live_stack.admin_token)["data"]
+    assert [group["live"] for group in groups if group["name"] == served.region] == [True]
 
 
 def test_run_is_leased_started_and_completed(
