@@ -43,7 +43,6 @@ MIDDLEWARE = [
 ROOT_URLCONF = "webapp.urls"
 WSGI_APPLICATION = "webapp.wsgi.application"
 APPEND_SLASH = False
-DATA_UPLOAD_MAX_MEMORY_SIZE = 24 * 1024 * 1024  # an output of 10 MB, escaped; routes have their own
 
 TEMPLATES = [
     {
