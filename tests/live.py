@@ -275,7 +275,8 @@ def remove_leftovers() -> None:
     """Remove what stacks of killed suites keep outside their state folders, which are gone."""
     for owner in SYSTEM_FOLDER.glob(f"stacks/*/{OWNER_FILE}"):
         state = Path(owner.read_text())
-        if FOLDER_PREFIX in state.parent.name and not state.exists():
+        mine = owner.stat().st_uid == os.geteuid()
+        if mine and state.parent.name.startswith(FOLDER_PREFIX) and not state.exists():
             shutil.rmtree(owner.parent)
 
 
