@@ -29,10 +29,12 @@ import psycopg
 import pytest
 
 from tests.distribution import is_live
-from tests.servers import Servers, start_valkey, wait_until
+from tests.servers import FOLDER_PREFIX, Servers, start_valkey, wait_until
+from webapp.embedded.accounts import SYSTEM_FOLDER
 from webapp.embedded.launching import launch_command
 from webapp.embedded.ports import Ports, any_free_port, is_free
 from webapp.embedded.probes import answers_ok
+from webapp.embedded.servers import OWNER_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -269,6 +271,15 @@ def free_ports() -> Ports:
             return ports
 
 
+def remove_leftovers() -> None:
+    """Remove what stacks of killed suites keep outside their state folders, which are gone."""
+    for owner in SYSTEM_FOLDER.glob(f"stacks/*/{OWNER_FILE}"):
+        state = Path(owner.read_text())
+        mine = owner.stat().st_uid == os.geteuid()
+        if mine and state.parent.name.startswith(FOLDER_PREFIX) and not state.exists():
+            shutil.rmtree(owner.parent)
+
+
 def make_database(postgres_url: str) -> str:
     """Make an empty database beside the suite's and give its address."""
     name = f"live_{secrets.token_hex(4)}"
@@ -294,6 +305,7 @@ def live_session(
 ) -> Generator[LiveStack, None, None]:
     """Give the stack of this session; its logs stay in the session's temporary folder."""
     kept = tmp_path_factory.mktemp("live-stack")
+    remove_leftovers()
     ports, state = free_ports(), servers.folder / "live"
     with own_valkey(servers) as redis_url:
         environment = {
