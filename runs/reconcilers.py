@@ -18,12 +18,12 @@ from runs.durations import text_of
 from runs.lanes import lane_id_of
 from runs.metrics import RECONCILED
 from runs.moves import ENGINE, Expression, RunRow, apply_move, lock_environment, read_run
-from runs.retry import Failure, decide_after_failure, redelivery_delay_ms
+from runs.retry import After, Decision, Failure, decide_after_failure, redelivery_delay_ms
 from runs.services.attempts import follow_failure, max_attempts_of
 from runs.services.ending import NOW, end_run, place_run
 from runs.services.leases import redeliver_run
 from runs.services.trigger import default_ttl_s
-from runs.states import Event, ExecutionStatus, IllegalMove
+from runs.states import Event, ExecutionStatus, IllegalMove, RunStatus
 from tenants.errors import Conflict, NotFound
 
 log = structlog.get_logger(__name__)
@@ -182,13 +182,16 @@ def _stalled_executing(run: RunRow) -> None:
     waiting = run.execution_status is ExecutionStatus.EXECUTING_WITH_WAITPOINTS
     code = "TASK_RUN_STALLED_EXECUTING" + ("_WITH_WAITPOINTS" if waiting else "")
     error = {"type": "INTERNAL_ERROR", "code": code, "message": "The runner fell silent"}
-    in_development = run.environment_type == "DEVELOPMENT"
+    if run.environment_type == "DEVELOPMENT":
+        # Whoever developed has stopped; there is nobody to try again, and nothing failed.
+        end = Decision(After.END, RunStatus.CANCELED)
+        follow_failure(run, error, end, mover=ENGINE, columns={})
+        return
     failure = Failure(
         error=error,
         attempt_number=run.attempt_number,
         max_attempts=max_attempts_of(run),
         retry_delay_ms=STALL_RETRY_MS,
-        skipped_retrying=in_development,
         force_queue=True,
     )
     follow_failure(run, error, decide_after_failure(failure), mover=ENGINE, columns={})

@@ -49,9 +49,16 @@ def world(db: None) -> World:
     return make_world()
 
 
-def limit(world: World, **changes: Any) -> None:
+def limit(
+    world: World, *, concurrency_limit: int | None = None, paused: bool | None = None
+) -> None:
     """Change what an environment may run."""
-    update_environment(world.environment_id, EnvironmentChanges(**changes), **ORIGIN)
+    changes = EnvironmentChanges()
+    if concurrency_limit is not None:
+        changes["concurrency_limit"] = concurrency_limit
+    if paused is not None:
+        changes["paused"] = paused
+    update_environment(world.environment_id, changes, **ORIGIN)
 
 
 def take_all(world: World, **given: Any) -> list[str]:
@@ -289,7 +296,7 @@ class TestWaiting:
         world = make_world()
         board_before = board.mark(world.queue)
         waiting = _Waiting(world)
-        took_s = waiting.until_given(lambda: world.trigger())
+        took_s = waiting.until_given(world.trigger)
         assert took_s < 2
         assert board.mark(world.queue) > board_before
 
@@ -297,19 +304,23 @@ class TestWaiting:
     def test_word_of_another_process_wakes_as_well(self, redis_url: str, patient: None) -> None:
         """A message on the queue's channel is as good as a trigger here."""
         world = make_world()
-        asked = threading.Event()
+        asked, done = threading.Event(), threading.Event()
 
         def _take() -> list[dict[str, Any]]:
             found: list[dict[str, Any]] = [{}] if asked.is_set() else []
             asked.set()
             return found
 
-        def _tell() -> None:
+        def _tell() -> bool:
             hear_ready(CHANNEL_PREFIX + world.queue)
+            return done.is_set()
+
+        def _tell_until_heard() -> None:
+            assert asked.wait(10)
+            wait_until(_tell)  # again and again: at the first time it may not wait yet
 
         began = time.monotonic()
-        thread = threading.Thread(target=lambda: asked.wait(10) and _tell_until(_tell, done))
-        done = threading.Event()
+        thread = threading.Thread(target=_tell_until_heard)
         thread.start()
         assert wait_for(_take, queue=world.queue) == [{}]
         done.set()
@@ -332,7 +343,6 @@ class TestWaiting:
         world = make_world()
         assert not feed.subscribed
         waiting = _Waiting(world)
-        # As another process does it: this one's board hears nothing.
         took_s = waiting.until_given(lambda: _trigger_unheard(world))
         assert took_s < 4
 
@@ -403,23 +413,13 @@ class _Waiting:
         return self.given_at - began
 
 
-def _tell_until(tell: Callable[[], None], done: threading.Event) -> None:
-    """Tell again and again, for whoever did not wait yet at the first time."""
-    wait_until(lambda: bool(tell() or done.is_set()), timeout_s=10)
-
-
 def _trigger_unheard(world: World) -> None:
-    """Make a waiting run ready with the database's own functions, as another process would."""
+    """Make a waiting run ready as another process does: this one's board hears nothing."""
     run_id = world.trigger("unknown")
-    make_version_row(run_id)
-
-
-def make_version_row(run_id: str) -> None:
-    """Put a waiting run into its lane without a word to anybody."""
     change("DELETE FROM runs_versionwait WHERE run_id = %s", run_id)
     change(
-        "UPDATE runs_taskrun SET task_slug = 'hello', status = 'PENDING', execution_status = 'QUEUED'"
-        " WHERE id = %s",
+        "UPDATE runs_taskrun SET task_slug = 'hello', status = 'PENDING',"
+        " execution_status = 'QUEUED' WHERE id = %s",
         run_id,
     )
     change("SELECT runs_enqueue(%s)", run_id)
