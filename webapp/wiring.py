@@ -26,7 +26,7 @@ from ledger.changes import (
     WORKER_GROUPS,
 )
 from ledger.feed import feed
-from runs.services.wakeups import CHANNEL_PREFIX, hear_ready
+from runs.services.wakeups import CHANNEL_PREFIX, hear_ready, look_everywhere
 from runs.tasks import wake_release
 from webapp import celery_app
 
@@ -39,6 +39,7 @@ def connect() -> None:
     feed.subscribe({KEY, ENVIRONMENT, PROJECT, ORGANIZATION, FLAGS}, callers.drop_changed)
     feed.subscribe({VERSION, PROJECT, ENVIRONMENT}, environment_entry.drop_changed)
     feed.subscribe({TOKEN, WORKER_GROUPS}, selectors.drop_changed_tokens)
+    feed.subscribe({VERSION, ENVIRONMENT}, look_everywhere)
     feed.listen(f"{CHANNEL_PREFIX}*", hear_ready)
     version_promoted.append(wake_release)
     worker_init.connect(_start_worker)

@@ -29,11 +29,21 @@ class ReadyBoard:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._count: dict[str, int] = {}
+        self._everywhere = 0
 
     def mark(self, queue: str) -> int:
         """Give the number to pass to `wait`: what was announced so far."""
         with self._condition:
-            return self._count.get(queue, 0)
+            return self._announced(queue)
+
+    def announce_everywhere(self) -> None:
+        """Wake who waits for any queue."""
+        with self._condition:
+            self._everywhere += 1
+            self._condition.notify_all()
+
+    def _announced(self, queue: str) -> int:
+        return self._count.get(queue, 0) + self._everywhere
 
     def announce(self, queue: str) -> None:
         """Wake who waits for this queue."""
@@ -45,7 +55,7 @@ class ReadyBoard:
         """Wait until something was announced after `seen`; False when the time is over."""
         with self._condition:
             return self._condition.wait_for(
-                lambda: self._count.get(queue, 0) != seen, timeout=timeout_s
+                lambda: self._announced(queue) != seen, timeout=timeout_s
             )
 
 
@@ -110,3 +120,8 @@ def announce_ready(queue: str) -> None:
 def hear_ready(channel: str, _text: str = "") -> None:
     """Take an announcement from another process."""
     board.announce(channel.removeprefix(CHANNEL_PREFIX))
+
+
+def look_everywhere(_kind: str, _subject: str) -> None:
+    """Let every waiting dequeue of this process look again: a limit or a pause may be lifted."""
+    board.announce_everywhere()
