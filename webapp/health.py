@@ -24,4 +24,3 @@ def readyz(_request: HttpRequest) -> JsonResponse:
     if missing:
         return JsonResponse({"error": f"not ready: {', '.join(missing)}"}, status=503)
     return JsonResponse({"ok": True})
-
