@@ -1,10 +1,10 @@
 """All routes of the web process."""
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
 
-from webapp.api.errors import page_failed, page_not_found, page_refused
 from webapp.api.router import api
 from webapp.api.trigger import trigger
+from webapp.dashboard.errors import failed, forbidden, not_found, refused
 from webapp.health import healthz, metrics, readyz
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -13,9 +13,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", readyz),
     path("metrics", metrics),
     path("", api.urls),
+    path("", include("webapp.dashboard.urls")),
 ]
 
-handler400 = page_refused
-handler403 = page_refused
-handler404 = page_not_found
-handler500 = page_failed
+handler400 = refused
+handler403 = forbidden
+handler404 = not_found
+handler500 = failed
