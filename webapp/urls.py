@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from webapp.api.router import api
 from webapp.api.trigger import trigger
 from webapp.dashboard.errors import failed, forbidden, not_found, refused
+from webapp.dashboard.views import home
 from webapp.health import healthz, metrics, readyz
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -12,6 +13,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz),
     path("readyz", readyz),
     path("metrics", metrics),
+    path("", home, name="home"),  # before the API, whose own root is nothing
     path("", api.urls),
     path("", include("webapp.dashboard.urls")),
 ]

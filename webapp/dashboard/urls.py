@@ -1,4 +1,4 @@
-"""The routes of pages."""
+"""The routes of pages; the first page is in `webapp/urls.py`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from django.urls import URLPattern, path
 from webapp.dashboard.assets import asset
 from webapp.dashboard.runs import cancel, replay, run_list, run_page
 from webapp.dashboard.sessions import login, logout
-from webapp.dashboard.views import home, organization, organizations
+from webapp.dashboard.views import organization, organizations
 
 PLACE = "orgs/<slug:organization>/<slug:environment>"
 
 urlpatterns: list[URLPattern] = [
-    path("", home, name="home"),
     path("login", login, name="login"),
     path("logout", logout, name="logout"),
     path("orgs", organizations, name="organizations"),
