@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
+from pydantic.alias_generators import to_camel
 
 from deployments.models.groups import (
     GroupType,
@@ -96,7 +97,7 @@ def create_worker_group(
         if WorkerInstanceGroup.objects.filter(master_queue=row.master_queue).exists():
             raise Conflict(f'There is a worker group "{name}" already')
         row.save(force_insert=True)
-        _record(write, row, project, ("created", None, {"queue": row.master_queue, **fields}))
+        _record(write, row, project, ("created", None, {"masterQueue": row.master_queue, **fields}))
         is_first = (
             project is None and not row.hidden and get_global_value(DEFAULT_GROUP_FLAG) is None
         )
@@ -221,7 +222,7 @@ def _route(write: LedgerWrite, project: ProjectView, field: str, new: Any) -> No
     setattr(row, field, new)
     row.save(update_fields=[field.removesuffix("_id")])
     scope, org = f"project:{project.id}", project.organization_id
-    write.record(scope=scope, key=field, old=old, new=new, org=org)
+    write.record(scope=scope, key=to_camel(field), old=old, new=new, org=org)
     write.touch(PROJECT, project.id)
 
 
@@ -271,7 +272,7 @@ def _record(
 ) -> None:
     key, old, new = change
     org = None if project is None else project.organization_id
-    write.record(scope=f"worker_group:{row.id}", key=key, old=old, new=new, org=org)
+    write.record(scope=f"worker_group:{row.id}", key=to_camel(key), old=old, new=new, org=org)
     if old != new:
         write.touch(WORKER_GROUPS, row.id)
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from redis import Redis, RedisError
+from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -102,7 +102,7 @@ class Subscriber:
         while not stopping.is_set():
             try:
                 self._listen_once(stopping)
-            except (RedisError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # a text that is no UTF-8 is one more reason
                 delay_s = RETRY_FIRST_S if self._is_subscribed else min(2 * delay_s, RETRY_CAP_S)
                 log.warning("subscriber.disconnected", error=repr(error), retry_in_s=delay_s)
             finally:

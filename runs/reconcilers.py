@@ -54,9 +54,23 @@ def repair_stalled_runs() -> int:
     return _each("repair_stalled_runs", _ids("runs_lease", "due_at <= now()"), _repair_stalled)
 
 
+def forget_old_keys() -> int:
+    """Forget the keys of requests and runs whose time is over; give how many."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM runs_requestkey WHERE created_at < now() - interval '24 hours'")
+        forgotten: int = cursor.rowcount
+        cursor.execute("DELETE FROM runs_idempotencykey WHERE expires_at <= now()")
+        return forgotten + int(cursor.rowcount)
+
+
 RECONCILERS: dict[str, Callable[[], int]] = {
     function.__name__: function
-    for function in (release_due_runs, release_waiting_versions, repair_stalled_runs)
+    for function in (
+        release_due_runs,
+        release_waiting_versions,
+        repair_stalled_runs,
+        forget_old_keys,
+    )
 }
 
 
@@ -155,7 +169,13 @@ def _repair_stalled(run: RunRow) -> bool:
 
 def _stalled_before_start(run: RunRow) -> None:
     delay_ms = redelivery_delay_ms(run.deliveries + 1, jitter=random.random())  # noqa: S311
-    redeliver_run(run, description="Never started", delay_ms=delay_ms, counted=True, mover=ENGINE)
+    redeliver_run(
+        run,
+        description="Its workload did not start in time",
+        delay_ms=delay_ms,
+        counted=True,
+        mover=ENGINE,
+    )
 
 
 def _stalled_executing(run: RunRow) -> None:

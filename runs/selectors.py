@@ -15,6 +15,8 @@ from runs.models import RunLog, RunSnapshot, TaskRun
 
 RunView = TaskRun
 """A run as others read it: the row itself, of which nobody else may write a column."""
+SnapshotView = RunSnapshot
+LogView = RunLog
 
 MAX_CHILDREN = 100
 LOG_PAGE = 500
@@ -60,6 +62,11 @@ _UNREAD_IN_LISTS = ("payload", "output", "error", "seed_metadata")
 def get_run(*, environment_id: str, run_id: str) -> TaskRun:
     """Give a run of an environment, or raise `RunNotFound`."""
     return _get(Q(id=run_id, environment_id=environment_id), run_id)
+
+
+def get_run_among(*, environment_ids: Sequence[str], run_id: str) -> TaskRun:
+    """Give a run of one of these environments, or raise `RunNotFound`."""
+    return _get(Q(id=run_id, environment_id__in=environment_ids), run_id)
 
 
 def get_any_run(run_id: str) -> TaskRun:

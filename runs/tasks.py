@@ -1,27 +1,43 @@
-"""Our own jobs about runs. Each takes names, never state, and may run twice."""
+"""Our own jobs about runs and deployments. Each takes names, never state, and may run twice."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 import structlog
 from celery import shared_task
 from django.db import connection
 from kombu.exceptions import OperationalError
 
+from deployments import reconcilers as of_deployments
+from ledger.services import prune_changes
 from runs.reconcilers import RECONCILERS, release_waiting_versions
 
 log = structlog.get_logger(__name__)
 
 
+def prune_ledger_changes() -> int:
+    """Forget the changes that no replica will ask for; give how many."""
+    return prune_changes(now=datetime.now(UTC))
+
+
+ALL_RECONCILERS = {
+    **RECONCILERS,
+    **of_deployments.RECONCILERS,
+    prune_ledger_changes.__name__: prune_ledger_changes,
+}
+
+
 @shared_task(name="runs.tasks.reconcile")
 def reconcile(name: str) -> int:
-    """Run a reconciler unless it is running already; give how many runs it repaired."""
+    """Run a reconciler unless it is running already; give how much it repaired."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 3))", [name])
         (taken,) = cursor.fetchone()
         if not taken:
             return 0
         try:
-            return RECONCILERS[name]()
+            return ALL_RECONCILERS[name]()
         finally:
             cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 3))", [name])
 

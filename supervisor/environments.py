@@ -115,6 +115,7 @@ class Environments:
                 "pip",
                 "install",
                 "--quiet",
+                "--compile-bytecode",
                 "--only-binary",
                 ":all:",
                 *hashes,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from django.db.models import QuerySet
+
 PAGE_SIZE = 50
 
 
@@ -98,10 +100,17 @@ def find_person_by_token(token: str, *, now: datetime) -> Person | None:
 
 
 def list_organizations(
-    *, query: str = "", after: str | None = None, limit: int = PAGE_SIZE
+    *,
+    query: str = "",
+    after: str | None = None,
+    limit: int = PAGE_SIZE,
+    member_id: str | None = None,
 ) -> OrganizationPage:
-    """Give organizations newest first, those whose title, slug or id contains `query`."""
-    found = Organization.objects.order_by("-id")
+    """Give organizations newest first, those whose title, slug or id contains `query`.
+
+    With `member_id` only those that this person is a member of.
+    """
+    found = _organizations(member_id).order_by("-id")
     if query:
         contains = Q(title__icontains=query) | Q(slug__icontains=query) | Q(id=query)
         found = found.filter(contains)
@@ -116,6 +125,18 @@ def get_organization(organization_id: str) -> OrganizationDetail:
     row = Organization.objects.filter(id=organization_id).first()
     if row is None:
         raise NotFound("Organization not found")
+    return _detail(row)
+
+
+def _organizations(member_id: str | None) -> QuerySet[Organization]:
+    """Give the organizations of a member; with None all of them."""
+    if member_id is None:
+        return Organization.objects.all()
+    memberships = Membership.objects.filter(user_id=member_id)
+    return Organization.objects.filter(id__in=memberships.values("organization_id"))
+
+
+def _detail(row: Organization) -> OrganizationDetail:
     projects = Project.objects.filter(organization=row).select_related("organization")
     environments = Environment.objects.filter(organization=row).order_by("project_id", "id")
     return OrganizationDetail(
@@ -123,6 +144,23 @@ def get_organization(organization_id: str) -> OrganizationDetail:
         tuple(view_project(project) for project in projects.order_by("id")),
         tuple(view_environment(environment) for environment in environments),
     )
+
+
+def get_organization_by_slug(slug: str, *, member_id: str | None) -> OrganizationDetail:
+    """Give an organization with its projects and environments, as `get_organization` does.
+
+    With `member_id` one of another tenant is `NotFound` too; None is for staff only.
+    """
+    row = _organizations(member_id).filter(slug=slug).first()
+    if row is None:
+        raise NotFound("Organization not found")
+    return _detail(row)
+
+
+def find_first_organization(*, member_id: str | None) -> OrganizationDetail | None:
+    """Find the oldest organization that this person is a member of; with None, of all."""
+    row = _organizations(member_id).order_by("id").first()
+    return None if row is None else _detail(row)
 
 
 def find_organization_id(slug: str) -> str | None:

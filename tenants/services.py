@@ -11,6 +11,7 @@ import string
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 from django.utils.text import slugify
+from pydantic.alias_generators import to_camel
 
 from ledger.changes import ENVIRONMENT, ORGANIZATION, TOKEN
 from ledger.ids import new_id
@@ -149,9 +150,8 @@ def update_environment(
             raise NotFound("Environment not found")
         scope = f"environment:{row.id}"
         for name, new in changes.items():
-            write.record(
-                scope=scope, key=name, old=getattr(row, name), new=new, org=row.organization_id
-            )
+            old, key = getattr(row, name), to_camel(name)
+            write.record(scope=scope, key=key, old=old, new=new, org=row.organization_id)
             setattr(row, name, new)
         if not write.is_empty:
             row.save(update_fields=["concurrency_limit", "paused"])
@@ -179,7 +179,7 @@ def create_user(
         user = User(id=new_id("user"), email=email, name=name, is_staff=is_staff, created_at=now)
         user.set_password(password)
         user.save(force_insert=True)
-        created = {"email": email, "is_staff": is_staff}
+        created = {"email": email, "isStaff": is_staff}
         write.record(scope=f"user:{user.id}", key="created", old=None, new=created)
     return user.id
 

@@ -68,7 +68,9 @@ class FakePlatform:
                 return self._trigger(self.runs[run_id]["taskIdentifier"], {"options": {}})
             case ("GET", "api", "v1", "whoami"):
                 return 200, {
-                    "environment": {"id": "env_1", "type": self.environment_type, "slug": "x"},
+                    "id": "env_1",
+                    "type": self.environment_type,
+                    "slug": "x",
                     "project": {"id": "proj_1", "ref": "proj_abc"},
                 }
             case _:

@@ -130,7 +130,7 @@ def make_suite_folder() -> Path:
     parent = Path(tempfile.gettempdir())
     for left in parent.glob(f"{FOLDER_PREFIX}*"):
         pid = left.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
-        if left.owner() == Path.home().owner() and not Path(f"/proc/{pid}").exists():
+        if left.stat().st_uid == os.geteuid() and not Path(f"/proc/{pid}").exists():
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=parent))
     folder.chmod(0o711)  # the servers' account enters its own folder in it

@@ -26,15 +26,23 @@ task_publish_retry = False
 timezone = "UTC"
 enable_utc = True
 
-RECONCILE_EVERY_S = 1.0
+RECONCILE_EVERY_S = {
+    "release_due_runs": 1.0,
+    "release_waiting_versions": 1.0,
+    "repair_stalled_runs": 1.0,
+    "end_late_deployments": 60.0,
+    "sweep_artifacts": 3600.0,
+    "forget_old_keys": 600.0,
+    "prune_ledger_changes": 3600.0,
+}
 beat_schedule = {
     name: {
         "task": "runs.tasks.reconcile",
-        "schedule": RECONCILE_EVERY_S,
+        "schedule": every_s,
         "args": (name,),
         # A tick that was not taken in time is worth nothing: the next one does all of it.
         "options": {"expires": 5.0},
     }
-    for name in ("release_due_runs", "release_waiting_versions", "repair_stalled_runs")
+    for name, every_s in RECONCILE_EVERY_S.items()
 }
 beat_max_loop_interval = 1.0

@@ -84,5 +84,9 @@ def _standard_logging(log_file: str, shared: list[Processor]) -> dict[str, Any]:
             # a refused request is the caller's mistake and is counted, not logged
             "django.request": {"level": "ERROR"},
             "httpx": {"level": "WARNING"},
+            # each tick of each reconciler, otherwise: three lines a second of an idle stack
+            "celery.beat": {"level": "WARNING"},
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
         },
     }

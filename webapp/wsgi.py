@@ -6,9 +6,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")  # noqa: TID2
 
 from django.core.wsgi import get_wsgi_application
 
-from webapp.middleware import BodyLength
+from webapp.middleware import BodyLimit
 
-application = BodyLength(get_wsgi_application())
+application = BodyLimit(get_wsgi_application())
 
 from webapp.wiring import start
 

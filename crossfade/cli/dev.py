@@ -57,7 +57,7 @@ def dev(parsed: argparse.Namespace, environment: CliEnvironment) -> int:
 
 def _project_ref(client: Client) -> str:
     whoami = client.whoami()
-    kind = whoami.get("environment", {}).get("type")
+    kind = whoami.get("type")
     if kind not in {None, "DEVELOPMENT"}:
         raise CommandFailed(f"the key is of a {kind} environment; dev takes development keys only")
     return str(whoami["project"]["ref"])
@@ -96,7 +96,7 @@ def _lease(client: Client, runs: DevRuns, versions: DevVersions, stop: threading
 def _end(runs: DevRuns) -> None:
     try:
         if runs.count():
-            say("dev", f"cancelling {runs.count()} runs; Ctrl-C again ends at once")
+            say("dev", f"cancelling what executes ({runs.count()}); Ctrl-C again ends at once")
             runs.cancel_all()
             runs.wait_until_none(_DRAIN_S)
     except KeyboardInterrupt:

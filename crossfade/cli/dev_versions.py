@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from typing import TYPE_CHECKING, Any
 
 from crossfade.cli.console import CommandFailed, say
-from crossfade.cli.indexing import build
+from crossfade.cli.indexing import Build, build
 from crossfade.cli.source import collect_files
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class DevVersions:
         self._project_ref = project_ref
         self._path = path
         self._folder = folder
+        self._registering = threading.Lock()
         self._seen: Fingerprint = ()
         self._count = 0
         self._by_version: dict[str, Path] = {}
@@ -44,23 +46,30 @@ class DevVersions:
         copy.mkdir()
         try:
             built = build(self._path, keep_in=copy)
-            answer = self._client.deployments.register_dev_worker(
-                self._project_ref, built.worker_metadata()
-            )
+            version = self._make_current(copy, built)
         except BaseException:
             shutil.rmtree(copy)
             raise
-        version = str(answer["version"])
-        self._by_version[version] = self._current = copy
-        self._forget_old()
         say("dev", f"version {version}: {', '.join(built.task_ids)}")
 
     def folder_for(self, message: dict[str, Any]) -> Path:
         """Give the code of a leased run: its version's, or the newest for another session's."""
         version = str(message.get("backgroundWorker", {}).get("version", ""))
-        folder = self._by_version.get(version, self._current)
+        # A run of a version may be leased before the answer that names the version is here.
+        with self._registering:
+            folder = self._by_version.get(version, self._current)
         assert folder is not None, "a session leases after it has registered"
         return folder
+
+    def _make_current(self, copy: Path, built: Build) -> str:
+        with self._registering:
+            answer = self._client.deployments.register_dev_worker(
+                self._project_ref, built.worker_metadata()
+            )
+            version = str(answer["version"])
+            self._by_version[version] = self._current = copy
+            self._forget_old()
+            return version
 
     def _fingerprint(self) -> Fingerprint:
         try:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 API_VERSION = "2025-07-16"  # selects the modern status names
 _FIRST_REFUSAL = 300
+_UPLOAD_S = 300.0
 
 
 class Transport:
@@ -87,9 +88,8 @@ class Transport:
     def upload(self, url: str, data: bytes) -> None:
         """PUT bytes to a URL the platform named; a repeat stores the same bytes again."""
         target = url if "://" in url else self.api_url + url
-        kept = {} if target.startswith(self.api_url + "/") else {"authorization": ""}
-        headers = {"content-type": "application/octet-stream", **kept}
-        self._send("PUT", target, content=data, headers=headers, timeout=300)
+        headers = {"content-type": "application/octet-stream"}
+        self._send("PUT", target, content=data, headers=headers, timeout=_UPLOAD_S)
 
     @contextmanager
     def stream(self, path: str, body: Any, *, timeout_s: float) -> Iterator[Iterator[str]]:
@@ -119,7 +119,12 @@ class Transport:
             attempt += 1
             problem: ApiError | ConnectionFailed
             try:
-                response = self._http.request(method, url, headers=headers, **options)
+                request = self._http.build_request(method, url, headers=headers, **options)
+                if not url.startswith(self.api_url + "/"):
+                    del request.headers[
+                        "authorization"
+                    ]  # a store of objects is not to have our key
+                response = self._http.send(request)
             except httpx.TransportError as error:
                 outcome = Outcome(None, {})
                 problem = ConnectionFailed(f"{method} {url}: {_named(error)}")

@@ -55,7 +55,7 @@ def read_execution(answer: dict[str, Any]) -> Execution:
     return Execution(
         snapshot_id=str(snapshot.get("friendlyId") or snapshot["id"]),
         attempt_number=number,
-        payload=run.get("payload"),
+        payload=None if run.get("hasPayload") is False else run.get("payload"),
         payload_type=str(run.get("payloadType") or "application/json"),
         ctx=_context(execution, run, attempt, number),
         env_vars={str(k): str(v) for k, v in (answer.get("envVars") or {}).items()},
@@ -71,6 +71,8 @@ def read_payload(payload: Any, payload_type: str) -> Any:
     """
     if payload is None or payload_type == "text/plain":
         return payload
+    if payload == "":
+        return None  # no JSON text is empty: nothing was given
     if payload_type not in {"application/json", "application/super+json"}:
         raise UnreadablePayload(f"payloads of type {payload_type} cannot be read here")
     try:

@@ -35,6 +35,8 @@ class Call:
         """Give the output as JSON text; None when the task returned nothing."""
         info = self.execution.ctx.task
         self.task = load_task(self.code_dir, info.file_path, info.export_name)
+        # A logging configuration made at import disables, by default, every logger made before it.
+        self.execution.ctx.logger.disabled = False
         self.stage = "payload"
         payload = read_payload(self.execution.payload, self.execution.payload_type)
         self.stage = "function"

@@ -57,11 +57,14 @@ def _base_url(env: Mapping[str, str]) -> str:
 
 
 def _headers(env: Mapping[str, str]) -> dict[str, str]:
+    direct = bool(env.get("CROSSFADE_RUNNER_AUTHORIZATION"))
     named = {
         "x-trigger-workload-deployment-id": env.get("TRIGGER_DEPLOYMENT_ID"),
         "x-trigger-workload-runner-id": env.get("TRIGGER_RUNNER_ID"),
         "x-trigger-workload-deployment-version": env.get("TRIGGER_DEPLOYMENT_VERSION"),
         "x-trigger-workload-project-ref": env.get("TRIGGER_PROJECT_REF"),
+        # Without a supervisor in between, the platform itself wants to know who we are.
+        "x-trigger-worker-runner-id": env.get("TRIGGER_RUNNER_ID") if direct else None,
         "authorization": env.get("CROSSFADE_RUNNER_AUTHORIZATION"),
     }
     for name, value in named.items():

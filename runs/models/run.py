@@ -162,6 +162,9 @@ class IdempotencyKey(models.Model):
     run_id = models.CharField(max_length=ID_LENGTH)
     expires_at = models.DateTimeField()
 
+    class Meta:
+        indexes = [models.Index("expires_at", name="keys_by_expiry")]
+
 
 class RequestKey(models.Model):
     """The run a trigger request made; a repeat of the request within a day gets the same one."""

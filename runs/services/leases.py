@@ -164,7 +164,7 @@ def fail_dispatch(
     counted = failure.reason != "no_capacity"
     redeliver_run(
         run,
-        description=f"No workload could be started: {failure.reason}",
+        description=f"No workload could be started ({failure.reason}): {failure.message}",
         delay_ms=dispatch_delay_ms(run.deliveries),
         counted=counted,
         mover=mover,
@@ -177,7 +177,7 @@ def redeliver_run(
     """Queue a leased run again; the twelfth loss in a row ends it. The caller holds the mutex."""
     deliveries = run.deliveries + (1 if counted else 0)
     if deliveries >= MAX_DELIVERIES:
-        message = f"The run was handed out {deliveries} times and never started"
+        message = f"Handed out {deliveries} times and never started. The last time: {description}"
         fail_run(run, code="TASK_RUN_DEQUEUED_MAX_RETRIES", message=message, mover=mover)
         return
     requeue_run(

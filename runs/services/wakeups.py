@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 CHANNEL_PREFIX = "crossfade:ready:"
 TIMEOUT_S = 2.0
+GATHER_S = 0.01
 
 
 class ReadyBoard:
@@ -64,6 +65,7 @@ class Announcer:
     def __init__(self, publish: Callable[[str], object]) -> None:
         self._publish = publish
         self._pending: SimpleQueue[str] = SimpleQueue()
+        self._resting = threading.Event()  # never set: it only waits
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -85,6 +87,8 @@ class Announcer:
             while not self._pending.empty():
                 queues.add(self._pending.get())
             self._publish_all(queues)
+            # The first of a burst goes out at once; the rest of it gathers here.
+            self._resting.wait(GATHER_S)
 
     def _publish_all(self, queues: Iterable[str]) -> None:
         for queue in queues:

@@ -8,6 +8,7 @@ of task authors) are copied beside it, so that a workload sees these and nothing
 
 from __future__ import annotations
 
+import compileall
 import hashlib
 import importlib.util
 import os
@@ -116,6 +117,7 @@ def _copy_packages(source: Path, new: Path) -> None:
                 target = new / "last" / file
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(str(file.locate()), target)
+    compileall.compile_dir(new, quiet=2, stripdir=str(new))  # workloads cannot write beside them
 
 
 def _closure(name: str, seen: frozenset[str] = frozenset()) -> frozenset[str]:

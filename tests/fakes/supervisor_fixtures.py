@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes.supervisor_process import SECRET, SupervisorProcess, make_artifact
+from tests.fakes.supervisor_process import RUNNER_PACKAGE, SECRET, SupervisorProcess, make_artifact
 from tests.fakes.worker_platform import FakePlatform
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 IMAGE = "crossfade/proj_x:1-abc"
 FIRST_UID = 62_000
 UIDS_PER_WORKER = 200
-
-StartSupervisor = "Callable[..., SupervisorProcess]"
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +55,9 @@ def start_supervisor(
     state_dir = Path(tempfile.mkdtemp(prefix="state-", dir=shared_dir))
     state_dir.chmod(0o755)
 
-    def start(script: str = "", *, ready: bool = True, **extra: str) -> SupervisorProcess:
+    def start(
+        script: str = "", *, ready: bool = True, packages: Path = RUNNER_PACKAGE, **extra: str
+    ) -> SupervisorProcess:
         platform.add_artifact(IMAGE, make_artifact({"script.py": script}))
         supervisor = SupervisorProcess(
             platform=platform,
@@ -66,6 +66,7 @@ def start_supervisor(
             uid_base=uid_base,
             log_file=tmp_path / f"supervisor-{len(started)}.log",
             extra=extra,
+            packages=packages,
         )
         started.append(supervisor)
         supervisor.start(ready=ready)

@@ -34,6 +34,8 @@ class FakeRun:
     image: str | None = "crossfade/proj_x:1-abc"
     cpu: float = 0.5
     memory: float = 0.5
+    payload: str | None = None  # JSON
+    task: str = "task"  # of `tasks.py` in the artifact: its id and its name
     retries: int = 0  # failed attempts that are answered RETRY_IMMEDIATELY
     status: str = "QUEUED"
     attempt: int = 0
@@ -255,7 +257,12 @@ class FakePlatform:
         found.attempt += 1
         found.move("EXECUTING")
         found.runners.append(headers.get("x-trigger-worker-runner-id", ""))
-        execution = {"attempt": {"number": found.attempt}, "run": {"id": found.id}}
+        execution = {
+            "attempt": {"number": found.attempt, "startedAt": NOW.isoformat()},
+            "run": {"id": found.id, "payload": found.payload, "createdAt": NOW.isoformat()},
+            "task": {"id": found.task, "filePath": "tasks.py", "exportName": found.task},
+            "environment": {"id": "env_e", "type": "PRODUCTION", "slug": "prod"},
+        }
         wire = {"run": found.wire_run(), "snapshot": found.wire_snapshot()}
         return Reply(200, {**wire, "execution": execution, "envVars": {}})
 

@@ -31,6 +31,7 @@ from deployments.lifecycle import (
 from deployments.manifest import QueueManifest, TaskManifest, VersionManifest
 from deployments.models.versions import BackgroundWorker, CurrentVersion, TaskQueue, WorkerTask
 from deployments.promotion import finalize_deployment
+from deployments.reconcilers import RECONCILERS
 from deployments.registration import register_worker
 from deployments.version_selectors import get_deployment
 from ledger.changes import ALL, ENVIRONMENT, PROJECT, VERSION
@@ -289,6 +290,18 @@ def test_an_abandoned_deployment_times_out(tenant: Tenant) -> None:
     assert time_out_deployments(now=NOW + timedelta(minutes=9)) == 0
     view, _ = get_deployment(scope=scope, deployment_id=left)
     assert (view.status, view.error and view.error["name"]) == ("TIMED_OUT", "TimeoutError")
+
+
+def test_the_reconcilers_leave_a_young_world_alone(tenant: Tenant) -> None:
+    """A tick that finds nothing late repairs nothing."""
+    wanted = DeploymentRequest(content_hash="hash")
+    initialize_deployment(
+        scope=scope_of(tenant), request=wanted, actor=ACTOR, now=datetime.now(UTC)
+    )
+    assert {name: tick() for name, tick in RECONCILERS.items()} == {
+        "end_late_deployments": 0,
+        "sweep_artifacts": 0,
+    }
 
 
 def test_an_environment_without_versions_has_an_entry(tenant: Tenant) -> None:

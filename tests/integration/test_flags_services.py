@@ -34,7 +34,9 @@ class TestWrites:
     def test_one_audit_row_per_changed_key(self) -> None:
         """A key that keeps its value leaves no row, one that changes leaves old and new."""
         set_global_flags({ACCESS: True, DEFAULT: "wg_1"}, **ORIGIN)
-        set_global_flags({ACCESS: False, DEFAULT: "wg_1"}, **ORIGIN, reason="brake")
+        set_global_flags(
+            {ACCESS: False, DEFAULT: "wg_1"}, actor="system:test", source="test", reason="brake"
+        )
         row = list_audit(limit=1).rows[0]
         assert (row.scope, row.key, row.old, row.new) == ("global", ACCESS, True, False)
         assert row.reason == "brake"
@@ -113,7 +115,7 @@ class TestSnapshot:
         """The snapshot is as new as its revision says."""
         revision = set_global_flags({ACCESS: True}, **ORIGIN)
         snapshot = load_flag_snapshot()
-        assert snapshot == ({ACCESS: True}, revision)
+        assert (snapshot.values, snapshot.revision) == ({ACCESS: True}, revision)
         assert snapshot.value(ACCESS, {}) is True
         assert snapshot.value(ACCESS, {ACCESS: False}) is False
 

@@ -127,6 +127,20 @@ def test_channels_and_patterns_are_heard_also_when_added_late(
     assert heard[1] == ("crossfade:late", "2")
 
 
+def test_bytes_that_are_no_text_do_not_deafen(
+    follow: Callable[[int], Feed], valkey: redis.Redis
+) -> None:
+    """Whatever somebody sends to the channel, what follows it still arrives."""
+    heard: list[str] = []
+    other = follow(HOUR_MS)
+    other.listen("crossfade:after", lambda _channel, text: heard.append(text))
+    _start(other)
+    valkey.publish("crossfade:changes", b"\xff\xfe")
+    wait_until(lambda: other.publish("crossfade:after", "1") and bool(heard))
+    revision = _write("flags")
+    wait_until(lambda: other.served_revision == revision)
+
+
 def test_without_redis_the_poll_finds_the_change(
     follow: Callable[[int], Feed], servers: Servers
 ) -> None:

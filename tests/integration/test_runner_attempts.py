@@ -45,6 +45,7 @@ def test_a_run_succeeds_with_its_output(tmp_path: Path) -> None:
         ('{"a": [1, null]}', "application/json", {"a": [1, None]}),
         ({"a": 1}, "application/json", {"a": 1}),
         (None, "application/json", None),
+        ("", "application/json", None),
         ("just text", "text/plain", "just text"),
         (
             '{"json": {"d": "2026-01-01T00:00:00.000Z"}, "meta": {"values": {"d": ["Date"]}}}',

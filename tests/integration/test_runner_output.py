@@ -35,6 +35,28 @@ def test_lines_keep_their_order_across_streams(tmp_path: Path) -> None:
     assert [line["seq"] for line in lines] == [0, 1, 2, 3, 4]
 
 
+def test_the_authors_own_logging_configuration_is_respected(tmp_path: Path) -> None:
+    """A configuration made at import takes effect, and does not silence the ctx's logger."""
+    run = FakeRun()
+    source = """
+        import logging.config
+
+        logging.config.dictConfig({
+            "version": 1,
+            "formatters": {"f": {"format": "%(levelname)s-%(message)s"}},
+            "handlers": {"h": {"class": "logging.StreamHandler", "formatter": "f"}},
+            "root": {"level": "DEBUG", "handlers": ["h"]},
+        })
+
+        @task
+        def main(payload, ctx):
+            logging.debug("mine")
+            ctx.logger.info("theirs")
+    """
+    execute(run, tmp_path, source)
+    assert (run.texts(stream="stderr"), run.texts(stream="log")) == (["DEBUG-mine"], ["theirs"])
+
+
 def test_child_processes_and_raw_writes_are_captured(tmp_path: Path) -> None:
     """What does not go through Python's streams is captured from the descriptors below them."""
     run = FakeRun()

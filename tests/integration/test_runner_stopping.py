@@ -106,11 +106,11 @@ def test_max_duration_is_enforced(tmp_path: Path, source: str) -> None:
 
 def test_a_finished_attempt_is_not_timed_out_later(tmp_path: Path) -> None:
     """The limit counts per attempt: a failed attempt's timer does not end the next one."""
-    run = FakeRun(run_extra={"maxDuration": 1.2})
+    run = FakeRun(run_extra={"maxDuration": 4})
     source = """
         @task(retry=Retry(min_timeout_ms=1))
         def main(payload, ctx):
-            time.sleep(0.5)
+            time.sleep(1.5)
             if ctx.attempt.number < 3:
                 raise ValueError
             return "done"
@@ -233,3 +233,21 @@ def test_threads_left_behind_do_not_hold_the_process(tmp_path: Path) -> None:
     """
     assert execute(run, tmp_path, source).code == 0
     assert run.completions[0]["ok"] is True
+
+
+def test_cancel_in_the_middle_of_output(tmp_path: Path) -> None:
+    """An interruption never tears our own locked sections: a printing task ends like any other."""
+    run = FakeRun()
+    source = """
+        @task
+        def main(payload):
+            print("began", flush=True)
+            while True:
+                print("x" * 2000)
+    """
+    write_task(tmp_path, source)
+    with runner(run, tmp_path, CROSSFADE_CANCEL_GRACE_SECONDS="60") as process:
+        run.until(lambda: began(run))
+        run.move("PENDING_CANCEL")
+        assert finish(process, timeout_s=25).code == 0
+    assert run.completions[0]["error"]["code"] == "TASK_RUN_CANCELLED"

@@ -126,7 +126,7 @@ def test_an_environment_changes_its_limit_and_pause() -> None:
     update_environment(env, {"concurrency_limit": 7, "paused": True}, **ORIGIN)
     assert get_environment(env)[5:7] == (7, True)
     assert {row.key for row in list_audit(org=tenant.organization.id).rows[:2]} == {
-        "concurrency_limit",
+        "concurrencyLimit",
         "paused",
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from deployments.models.groups import WorkerInstanceGroup
 from ledger.selectors import current_revision, list_audit
 from tests.api_client import ApiClient, json_of
 from tests.factories import Tenant, make_person, make_tenant, make_worker_group
@@ -156,6 +157,24 @@ def test_a_wrong_body_names_its_field(staff: ApiClient, body: object, key: str) 
 def test_a_body_that_is_no_object_is_refused(staff: ApiClient, raw: bytes, error: str) -> None:
     """What is not a JSON object is 400 with a sentence."""
     assert json_of(staff.send("POST", ORGS, raw=raw), 400)["error"] == error
+
+
+def test_a_null_character_is_refused(staff: ApiClient) -> None:
+    """What the database cannot hold is the caller's mistake, in a body, a path and a query."""
+    json_of(staff.post(ORGS, {"title": "a\x00b"}), 400)
+    json_of(staff.get(f"{ORGS}?query=%00"), 400)
+    json_of(staff.get(f"{ORGS}/org%00"), 400)
+    ref = make_tenant().project.ref
+    json_of(staff.patch(f"/admin/api/v1/projects/{ref}", {"defaultWorker": "\x00"}), 400)
+
+
+def test_a_label_with_run_history_is_a_conflict(staff: ApiClient) -> None:
+    """The refusal must not be repeated by clients."""
+    group = make_worker_group(fields={"region": "us"})
+    WorkerInstanceGroup.objects.filter(id=group.id).update(has_run_history=True)
+    response = staff.patch(f"{WORKERS}/{group.id}", {"region": "eu"})
+    assert "run history" in json_of(response, 409)["error"]
+    assert response["x-should-retry"] == "false"
 
 
 def test_unknown_things_are_404(staff: ApiClient) -> None:

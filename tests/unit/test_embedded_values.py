@@ -22,6 +22,7 @@ from webapp.embedded.procfile import InvalidProcfile, arguments_of, read_procfil
 from webapp.embedded.restarts import AT_ONCE_S, LONGEST_DELAY_S, decide_restart
 from webapp.embedded.secrets import UnreadableSecrets, load_secrets, make_secrets
 from webapp.embedded.state import NotAStateFolder, StackRunning, State
+from webapp.embedded.steps import plain_line
 from webapp.env import read_env
 from webapp.redaction import redact, redact_text
 
@@ -34,6 +35,7 @@ def _surroundings(**changes: str) -> Surroundings:
         repository=REPOSITORY,
         python=Path("/venv/bin/python"),
         state=Path("/state"),
+        supervisor_state=Path("/state/supervisor"),
         ports=Ports.from_web(8030),
         secrets=make_secrets(),
         inherited={"PATH": "/usr/bin", "RUN_ENGINE_TIMEOUT_EXECUTING": "5"},
@@ -109,6 +111,13 @@ def test_line_that_is_json_is_kept() -> None:
         "event": "output",
         "text": "[1]",
     }
+
+
+def test_failure_is_shown_as_it_was_written() -> None:
+    """A person who is shown the end of a log reads what the process wrote, not its wrapping."""
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    assert plain_line(json_line("seed", "Traceback: it's broken", at)) == "Traceback: it's broken"
+    assert plain_line('{"event": "run.failed"}') == '{"event": "run.failed"}'
 
 
 def test_log_file_is_set_aside_at_its_bound(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from runs.calls import TriggerCall
 from tenants.errors import Invalid, Refused
-from webapp.api.trigger_body import MAX_INDEXED_BYTES, read_trigger
+from webapp.api.trigger_body import MAX_INDEXED_BYTES, Headers, read_trigger
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -18,8 +18,8 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 def read(raw: bytes | dict[str, Any], *, task: str = "hello", **headers: str) -> TriggerCall:
     """Read a body with these headers."""
     data = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return read_trigger(data, task=task, headers=named, now=NOW)
+    environ = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
+    return read_trigger(data, task=task, headers=Headers(environ), now=NOW)
 
 
 def options(**given: Any) -> TriggerCall:

@@ -67,6 +67,7 @@ def fetch(request: HttpRequest, image: str) -> FileResponse:
     found = artifacts.open_artifact(image)
     return FileResponse(
         found.file,
+        filename="artifact.tar.gz",
         content_type="application/gzip",
         headers={"x-artifact-digest": found.digest, "Content-Length": str(found.size)},
     )

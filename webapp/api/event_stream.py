@@ -11,9 +11,9 @@ from concurrent.futures import TimeoutError as StillWorking
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from django.db import close_old_connections
 from django.http import StreamingHttpResponse
 
+from ledger.connections import release_connections
 from webapp.api.errors import answer_for
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def events_of(
     work: Callable[[], Mapping[str, Any]], *, opening: str, ping_every_s: float
 ) -> Iterator[bytes]:
     """Run `work` and give its events; a client that leaves does not stop it."""
-    close_old_connections()  # this thread only waits from here on
+    release_connections()  # this thread only waits from here on
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-stream")
     future = pool.submit(_run, work)
     pool.shutdown(wait=False)
@@ -64,7 +64,7 @@ def _run(work: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
     try:
         return work()
     finally:
-        close_old_connections()
+        release_connections()
 
 
 def _is_done(future: Future[Mapping[str, Any]], wait_s: float) -> bool:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
 from typing import Annotated, Any, Literal
 
@@ -129,9 +130,25 @@ class TriggerBody(Options):
     options: TriggerOptions | None = None
 
 
-def read_trigger(
-    raw: bytes, *, task: str, headers: Mapping[str, str], now: datetime
-) -> TriggerCall:
+class Headers:
+    """The headers of a request, read from its environ: Django's own mapping copies all of them."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def get(self, name: str, default: str = "") -> str:
+        """Give a header's text, `default` when there is none."""
+        return self._environ.get(_environ_name(name), default)
+
+
+@cache
+def _environ_name(header: str) -> str:
+    return "HTTP_" + header.upper().replace("-", "_")
+
+
+def read_trigger(raw: bytes, *, task: str, headers: Headers, now: datetime) -> TriggerCall:
     """Give the call a body describes, or raise `Invalid` or `Refused` naming the field."""
     body = _parse(raw)
     options = body.options if body.options is not None else TriggerOptions()
@@ -265,7 +282,7 @@ def _shown_key(options: TriggerOptions) -> str | None:
     return given.key if isinstance(given.key, str) else "-".join(given.key)
 
 
-def _request_key(headers: Mapping[str, str]) -> str | None:
+def _request_key(headers: Headers) -> str | None:
     return _indexed(headers.get("x-trigger-request-idempotency-key"))
 
 
@@ -277,7 +294,7 @@ def _indexed(key: str | None) -> str | None:
     return key or None
 
 
-def source_of(headers: Mapping[str, str]) -> str:
+def source_of(headers: Headers) -> str:
     """Give who sent a request, by its own word; anything unknown counts as `api`."""
     source = headers.get("x-trigger-source", "")
     return source if source in SOURCES else "api"

@@ -74,6 +74,7 @@ class Surroundings:
     repository: Path
     python: Path  # the interpreter that runs the stack
     state: Path
+    supervisor_state: Path  # artifacts and folders of runs: workloads have to reach it
     ports: Ports
     secrets: Secrets
     database_url: str
@@ -122,6 +123,7 @@ def supervisor_environment(around: Surroundings, worker_tokens: Sequence[str]) -
     return {
         **_shared(around),
         "CROSSFADE_PROCESS": "supervisor-container",
+        "METRICS_PORT": str(around.ports.supervisor_metrics),
         "TRIGGER_API_URL": around.web_url,
         "TRIGGER_WORKER_TOKEN": ",".join(worker_tokens),
         "MANAGED_WORKER_SECRET": around.secrets.managed_worker_secret,
@@ -131,7 +133,7 @@ def supervisor_environment(around: Surroundings, worker_tokens: Sequence[str]) -
         "TRIGGER_WORKLOAD_API_PORT_INTERNAL": port,
         "TRIGGER_WORKLOAD_API_PORT_EXTERNAL": port,
         "CROSSFADE_WORKLOAD_MANAGER": "process",
-        "CROSSFADE_SUPERVISOR_DIR": str(around.state / "supervisor"),
+        "CROSSFADE_SUPERVISOR_DIR": str(around.supervisor_state),
         "WORKLOAD_TOKEN_SECRET": around.secrets.workload_token_secret,
         "WORKLOAD_TOKEN_ENFORCEMENT": "enforce",
     }

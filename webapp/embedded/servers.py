@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from webapp.embedded import postgres as postgres_server
@@ -12,11 +13,10 @@ from webapp.embedded import valkey as valkey_server
 from webapp.embedded.accounts import SYSTEM_FOLDER, Account, private_folder
 from webapp.embedded.postgres import PLAIN_ENVIRONMENT, Postgres, postgres_binaries
 from webapp.embedded.programs import Program
+from webapp.embedded.stopping import processes_in
 from webapp.embedded.valkey import Valkey, valkey_binary
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from webapp.embedded.secrets import Secrets
     from webapp.embedded.state import State
 
@@ -30,6 +30,7 @@ OWNER_FILE = "state-folder"  # beside data outside the state folder: whose it is
 class Servers:
     """The embedded servers of one stack; neither is started."""
 
+    folder: Path  # outside the state folder when the servers have an account of their own
     postgres: Postgres
     valkey: Valkey
 
@@ -53,6 +54,7 @@ def prepare_servers(state: State, secrets: Secrets, account: Account | None) -> 
     (folder / "postgres").mkdir(mode=0o755, exist_ok=True)
     cache = SYSTEM_FOLDER / "bin"
     return Servers(
+        folder=folder,
         postgres=Postgres(
             folder=folder / "postgres",
             binaries=postgres_binaries(cache, account),
@@ -106,10 +108,13 @@ def valkey_program(valkey: Valkey, port: int) -> Program:
 def remove_server_data(state: State, *, keep_stack_id: str | None = None) -> None:
     """Remove data outside the state folder that belongs to it, but for the stack that is kept.
 
-    A state folder that was removed by hand leaves such data; its secrets are gone with it.
+    A state folder that was removed by hand leaves such data; its secrets are gone with it. Data of
+    other state folders that are gone is removed too, unless a server still runs on it.
     """
-    stacks = SYSTEM_FOLDER / "stacks"
-    for owner in stacks.glob(f"*/{OWNER_FILE}"):
-        if owner.read_text() == str(state.root) and owner.parent.name != keep_stack_id:
-            clear_server_leftovers(owner.parent)
-            shutil.rmtree(owner.parent)
+    for owner in (SYSTEM_FOLDER / "stacks").glob(f"*/{OWNER_FILE}"):
+        folder, whose = owner.parent, Path(owner.read_text())
+        if whose == state.root and folder.name != keep_stack_id:
+            clear_server_leftovers(folder)
+            shutil.rmtree(folder)
+        elif not whose.exists() and not processes_in(folder / "postgres" / "data", "postgres"):
+            shutil.rmtree(folder)

@@ -127,6 +127,7 @@ def _surroundings(
         repository=REPOSITORY,
         python=Path(sys.executable),
         state=state.root,
+        supervisor_state=servers.folder / "supervisor",
         ports=ports,
         secrets=secrets,
         database_url=choices.database_url or servers.postgres.url(ports.postgres),

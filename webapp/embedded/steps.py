@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -33,10 +34,20 @@ def step(name: str, done: str) -> Generator[None, None, None]:
 
 
 def log_tail(path: Path) -> str:
-    """Give the last lines of a log file."""
+    """Give the last lines of a log file as a person reads them."""
     if not path.exists():
         return ""
-    return "\n".join(path.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+    lines = path.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+    return "\n".join(plain_line(line) for line in lines)
+
+
+def plain_line(line: str) -> str:
+    """Give what a process wrote in a line that was wrapped, and any other line as it is. Pure."""
+    try:
+        wrapped = json.loads(line)
+    except ValueError:  # a runner that was killed left half a line
+        return line
+    return str(wrapped["text"]) if wrapped.get("event") == "output" else line
 
 
 def migrations_fingerprint(repository: Path) -> str:

@@ -1,0 +1,33 @@
+"""What ends the deployments and uploads that somebody left half-way.
+
+A reconciler takes no input: it reads the world and repairs it. Running one twice, or two at once,
+changes nothing more.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from deployments.artifacts import sweep_artifact_files
+from deployments.lifecycle import time_out_deployments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UPLOAD_MAY_TAKE: Final = timedelta(hours=24)
+
+
+def end_late_deployments() -> int:
+    """Time out the deployments that nobody finished; give how many. Once a minute is enough."""
+    return time_out_deployments(now=datetime.now(UTC))
+
+
+def sweep_artifacts() -> int:
+    """Delete files that killed uploads left; give how many. Once an hour is enough."""
+    return sweep_artifact_files(now=datetime.now(UTC), older_than=UPLOAD_MAY_TAKE)
+
+
+RECONCILERS: Final[dict[str, Callable[[], int]]] = {
+    function.__name__: function for function in (end_late_deployments, sweep_artifacts)
+}
