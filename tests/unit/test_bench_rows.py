@@ -1,0 +1,70 @@
+"""The arithmetic of the benchmarks, and that every row that is promised is written."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.figures import median, percentile, times_better
+from bench.results import merged, text_table
+from bench.rows import GROUPS, KEPT, Row, complete
+
+PROMISED = {
+    "stack.ready_s",
+    "stack.idle_pss_mb",
+    "trigger.http_rps",
+    "trigger.http_ms_p99",
+    "trigger.http_vs_pgbench",
+    "trigger.http_vs_empty_view",
+    "dequeue.runs_per_s_1k",
+    "dequeue.runs_per_s_100k",
+    "dequeue.runs_per_s_1m",
+    "dequeue.slowdown_1k_to_1m",
+    "dequeue.slowdown_blocked_tenant",
+    "dequeue.slowdown_10k_lanes",
+    "start.cold_ms_p50",
+    "start.cold_ms_p99",
+    "supervisor.idle_rss_mb",
+    "runner.idle_rss_mb",
+}
+
+
+def test_every_promised_row_is_kept() -> None:
+    """The names scripts compare are all there."""
+    assert set(KEPT) >= PROMISED
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_that_could_not_be_measured_writes_its_rows(group: str) -> None:
+    """A row without a value says why, and is never left out."""
+    rows = complete(group, [], why="no such machine")
+    assert {row.name for row in rows} == {n for n, kept in KEPT.items() if kept.group == group}
+    assert all(row.value is None and row.note == "no such machine" for row in rows)
+
+
+def test_a_new_row_replaces_the_old_one() -> None:
+    """Running one group leaves the rows of the others alone."""
+    old = [
+        Row(name="stack.ready_s", value=9, unit="s"),
+        Row(name="stack.idle_pss_mb", value=1, unit="MB"),
+    ]
+    now = [Row(name="stack.ready_s", value=5, unit="s")]
+    assert {row.name: row.value for row in merged(old, now)} == {
+        "stack.ready_s": 5,
+        "stack.idle_pss_mb": 1,
+    }
+    assert "stack.ready_s" in text_table(now)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "kind", "ratio"), [(200, 100, "rate", 2.0), (5, 10, "time", 2.0)]
+)
+def test_more_than_one_is_better(ours: float, theirs: float, kind: str, ratio: float) -> None:
+    """Rates are ours over theirs, times theirs over ours."""
+    assert times_better(ours, theirs, kind) == ratio  # type: ignore[arg-type]
+
+
+def test_percentiles_are_values_that_occurred() -> None:
+    """The middle and the tail of known values."""
+    values = [float(number) for number in range(1, 101)]
+    assert median([3.0, 1.0, 2.0]) == 2.0
+    assert 99 <= percentile(values, 99) <= 100
