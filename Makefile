@@ -6,7 +6,7 @@ export PYTHONPATH := $(CURDIR)
 XDIST ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run stop clean check fmt lint types imports migrations openapi test test-fast test-long bench lock ci
+.PHONY: help setup setup-dev run stop clean check fmt lint types imports migrations openapi docs test test-fast test-long bench lock ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,10 @@ fmt: setup-dev ## format and apply safe fixes
 
 openapi: setup-dev ## write docs/openapi.json anew
 	@$(BIN)/python manage.py openapi
+
+docs: setup-dev ## write the generated parts of the pages anew
+	@$(BIN)/python -m runs.states_doc
+	@$(BIN)/python -m bench.tables
 
 test: setup-dev ## the whole suite on its own servers
 	@$(BIN)/python -m pytest -n $(XDIST) -m "not long"

@@ -384,20 +384,3 @@ class LogBatch(Wire):
 
     attempt: int = Field(ge=1)
     lines: list[LogLine] = Field(max_length=1000)
-
-
-class SuspendCompleted(Wire):
-    """A checkpoint was taken."""
-
-    success: Literal[True]
-    checkpoint: Checkpoint
-
-
-class SuspendFailed(Wire):
-    """A checkpoint could not be taken; the run goes on."""
-
-    success: Literal[False]
-    error: str
-
-
-SuspendResult = Annotated[SuspendCompleted | SuspendFailed, Field(discriminator="success")]

@@ -33,7 +33,7 @@ def key_ttl_s(text: str | None, *, default_s: int) -> int:
     >>> key_ttl_s("1h", default_s=60), key_ttl_s("1h30m", default_s=60)
     (3600, 60)
     """
-    match = _SINGLE.fullmatch(text or "")
+    match = _SINGLE.fullmatch(text) if text and len(text) <= _MAX_LENGTH else None
     seconds = int(match[1]) * _UNIT_S[match[2]] if match else default_s
     return min(seconds, MAX_S)
 

@@ -198,11 +198,12 @@ def _env_vars(row: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _without_none(given: dict[str, Any]) -> dict[str, Any]:
+def _without_none(sections: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
+    """Leave out what is unset; what the caller gave, such as metadata, keeps its own nulls."""
     return {
-        name: _without_none(value) if isinstance(value, dict) else value
-        for name, value in given.items()
-        if value is not None
+        name: {key: value for key, value in section.items() if value is not None}
+        for name, section in sections.items()
+        if section is not None
     }
 
 

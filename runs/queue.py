@@ -7,12 +7,18 @@ that was handed out is then unknown, so nobody can start an attempt with it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from django.db import connection, transaction
 
 from ledger.ids import new_id
 from runs.metrics import DEQUEUED
+
+MAX_PASSES: Final = 8
+"""How often one look goes on where a call stopped at its bound; the next look goes on from it."""
+
+_NEXT: Final = "SELECT run, busy, more FROM runs_dequeue(%s, %s, %s, %s, %s, %s, %s)"
+_WAITING: Final = "SELECT run, more FROM runs_dequeue_waiting(%s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 class DequeueCall(NamedTuple):
@@ -28,19 +34,20 @@ class DequeueCall(NamedTuple):
 
 def lease_next(call: DequeueCall) -> str | None:
     """Lease the next run and give its id, or None when nothing may be taken now."""
-    run_id, busy = _take("SELECT run, busy FROM runs_dequeue(%s, %s, %s, %s, %s, %s, %s)", call, ())
-    if run_id is None and busy is not None:
-        (run_id,) = _take(
-            "SELECT runs_dequeue_waiting(%s, %s, %s, %s, %s, %s, %s, %s)", call, (busy,)
-        )
+    run_id: str | None = None
+    for _ in range(MAX_PASSES):
+        run_id, busy, more = _take(_NEXT, call, ())
+        if run_id is None and busy is not None:
+            run_id, more_there = _take(_WAITING, call, (busy,))
+            more = more or more_there
+        if run_id is not None or not more:
+            break
     if run_id is not None:
         DEQUEUED.labels(call.worker_queue).inc()
     return run_id
 
 
-def _take(
-    statement: str, call: DequeueCall, environment: tuple[str, ...]
-) -> tuple[str | None, ...]:
+def _take(statement: str, call: DequeueCall, environment: tuple[str, ...]) -> tuple[Any, ...]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL synchronous_commit = off")
         cursor.execute(
@@ -56,20 +63,20 @@ def _take(
                 call.lease_ms,
             ),
         )
-        row: tuple[str | None, ...] = cursor.fetchone()
+        row: tuple[Any, ...] = cursor.fetchone()
     return row
 
 
-def find_leased(request_key: str, worker_group_id: str | None) -> str | None:
-    """Give the run that this very request leased before and nobody has started since."""
+def list_leased(request_key: str, worker_group_id: str | None, worker_queue: str) -> list[str]:
+    """Give the runs that this very request leased before and nobody has started since."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT l.run_id FROM runs_lease l JOIN runs_taskrun r ON r.id = l.run_id
             WHERE l.request_key = %s AND l.worker_group_id IS NOT DISTINCT FROM %s
-              AND r.execution_status = 'PENDING_EXECUTING'
+              AND r.worker_queue = %s AND r.execution_status = 'PENDING_EXECUTING'
+            ORDER BY l.due_at, l.run_id
             """,
-            [request_key, worker_group_id],
+            [request_key, worker_group_id, worker_queue],
         )
-        row = cursor.fetchone()
-    return None if row is None else row[0]
+        return [row[0] for row in cursor.fetchall()]

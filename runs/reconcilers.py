@@ -18,12 +18,13 @@ from runs.durations import text_of
 from runs.lanes import lane_id_of
 from runs.metrics import RECONCILED
 from runs.moves import ENGINE, Expression, RunRow, apply_move, lock_environment, read_run
-from runs.retry import Failure, decide_after_failure, redelivery_delay_ms
+from runs.retry import After, Decision, Failure, decide_after_failure, redelivery_delay_ms
 from runs.services.attempts import follow_failure, max_attempts_of
 from runs.services.ending import NOW, end_run, place_run
 from runs.services.leases import redeliver_run
-from runs.states import Event, ExecutionStatus, IllegalMove
-from tenants.errors import Conflict
+from runs.services.trigger import default_ttl_s
+from runs.states import Event, ExecutionStatus, IllegalMove, RunStatus
+from tenants.errors import Conflict, NotFound
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +92,7 @@ def _each(name: str, run_ids: Iterable[str], repair: Callable[[RunRow], bool]) -
             with transaction.atomic():
                 lock_environment(read_run(run_id).environment_id)
                 fixed += repair(read_run(run_id))
-        except Conflict as error:
+        except (Conflict, NotFound) as error:
             log.info("reconciler.passed", reconciler=name, run_id=run_id, reason=str(error))
     if fixed:
         RECONCILED.labels(name).inc(fixed)
@@ -131,11 +132,12 @@ def _release_version(run: RunRow) -> bool:
     columns = {
         "queue_name": queue,
         "lane_id": lane_id_of(run.worker_queue, run.environment_id, queue, run.concurrency_key),
-        "first_queued_at": NOW,
+        "first_queued_at": Expression("greatest(clock_timestamp(), delay_until)"),
     }
-    if task.ttl_s is not None:
-        columns["ttl"] = Expression(f"coalesce(ttl, '{text_of(task.ttl_s)}')")
-        columns["ttl_s"] = Expression(f"coalesce(ttl_s, {task.ttl_s})")
+    ttl_s = default_ttl_s(task, run.environment_type)
+    if ttl_s is not None:
+        columns["ttl"] = Expression(f"coalesce(ttl, '{text_of(ttl_s)}')")
+        columns["ttl_s"] = Expression(f"coalesce(ttl_s, {ttl_s})")
     apply_move(run, Event.RELEASE, description="A version has its task", columns=columns)
     place_run(run, delay_ms=_remaining_delay_ms(run))
     return True
@@ -180,13 +182,16 @@ def _stalled_executing(run: RunRow) -> None:
     waiting = run.execution_status is ExecutionStatus.EXECUTING_WITH_WAITPOINTS
     code = "TASK_RUN_STALLED_EXECUTING" + ("_WITH_WAITPOINTS" if waiting else "")
     error = {"type": "INTERNAL_ERROR", "code": code, "message": "The runner fell silent"}
-    in_development = run.environment_type == "DEVELOPMENT"
+    if run.environment_type == "DEVELOPMENT":
+        # Whoever developed has stopped; there is nobody to try again, and nothing failed.
+        end = Decision(After.END, RunStatus.CANCELED)
+        follow_failure(run, error, end, mover=ENGINE, columns={})
+        return
     failure = Failure(
         error=error,
         attempt_number=run.attempt_number,
         max_attempts=max_attempts_of(run),
         retry_delay_ms=STALL_RETRY_MS,
-        skipped_retrying=in_development,
         force_queue=True,
     )
     follow_failure(run, error, decide_after_failure(failure), mover=ENGINE, columns={})

@@ -7,6 +7,7 @@ Source: `docs/run-states.md`; the codes are those of the worker API.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -17,7 +18,10 @@ MAX_DELIVERIES = 12  # lost leases in a row; the twelfth ends the run
 REDELIVERY_BASE_MS = 1_000
 REDELIVERY_CAP_MS = 3_600_000
 DISPATCH_CAP_MS = 60_000
-DEFAULT_RETRY_DELAY_MS = 1_000
+RETRY_MIN_MS = 1_000  # the default policy: 1 s x 2^n with jitter, at most 60 s
+RETRY_MAX_MS = 60_000
+RETRY_FACTOR = 2.0
+MAX_DELAY_MS = 365 * 86_400_000
 
 CANCELLED = "TASK_RUN_CANCELLED"
 OUT_OF_MEMORY = frozenset({"TASK_PROCESS_OOM_KILLED", "TASK_PROCESS_MAYBE_OOM_KILLED"})
@@ -106,6 +110,7 @@ class Failure(NamedTuple):
     force_queue: bool = False  # the workload is gone
     warm_start_threshold_ms: int = 30_000
     larger_machine: str | None = None  # where to retry when memory ran out
+    settings_delay_ms: int = RETRY_MIN_MS  # what the version's settings say, should the runner not
 
 
 class Decision(NamedTuple):
@@ -151,11 +156,10 @@ def decide_after_failure(failure: Failure) -> Decision:
         return end
     if failure.retry_delay_ms is None and code not in RETRIED_BY_SETTINGS:
         return end
-    delay_ms = _whole_ms(failure.retry_delay_ms)
+    asked_ms = failure.retry_delay_ms
+    delay_ms = failure.settings_delay_ms if asked_ms is None else _whole_ms(asked_ms)
     from_queue = (
-        failure.force_queue
-        or failure.retry_delay_ms is None
-        or delay_ms >= failure.warm_start_threshold_ms
+        failure.force_queue or asked_ms is None or delay_ms >= failure.warm_start_threshold_ms
     )
     return Decision(After.RETRY_QUEUED if from_queue else After.RETRY_IN_PLACE, status, delay_ms)
 
@@ -170,10 +174,28 @@ def _has_attempt_left(failure: Failure) -> bool:
     return failure.attempt_number < min(failure.max_attempts, MAX_ATTEMPTS)
 
 
-def _whole_ms(delay_ms: float | None) -> int:
-    if delay_ms is None:
-        return DEFAULT_RETRY_DELAY_MS
-    return int(min(max(delay_ms, 0), 365 * 86_400_000))
+def _whole_ms(delay_ms: float) -> int:
+    return int(min(max(delay_ms, 0), MAX_DELAY_MS))
+
+
+def settings_delay_ms(
+    retry: Mapping[str, Any] | None, attempt_number: int, *, jitter: float
+) -> int:
+    """Give the wait after a failed attempt by a task's retry settings (wire form; None: default).
+
+    `attempt_number` counts from 1; `jitter` is in [0, 1). min x factor^(n-1), spread by the jitter
+    unless the settings say otherwise, never above the cap.
+
+    >>> settings_delay_ms({"minTimeoutInMs": 10, "factor": 3, "randomize": False}, 3, jitter=0.5)
+    90
+    """
+    given = retry or {}
+    delay_ms = float(given.get("minTimeoutInMs", RETRY_MIN_MS))
+    cap_ms = min(float(given.get("maxTimeoutInMs", RETRY_MAX_MS)), MAX_DELAY_MS)
+    for _ in range(min(attempt_number, MAX_ATTEMPTS) - 1):
+        delay_ms = min(delay_ms * float(given.get("factor", RETRY_FACTOR)), cap_ms)
+    spread = 1 + jitter if given.get("randomize", True) else 1.0
+    return int(min(delay_ms * spread, cap_ms))
 
 
 def redelivery_delay_ms(deliveries: int, *, jitter: float) -> int:

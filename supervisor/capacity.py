@@ -6,7 +6,7 @@ The operator's real protection is `memory_floor_gb`: with less really free, noth
 
 An outstanding poll holds what it offers, so that answers of several polls fit together. Each poll
 offers a small share, and one in turn all that the others leave: every poll, and with it every
-worker group, regularly gets to bring a large run.
+worker group, regularly gets to bring a large run. Where room is short, polls wait for it in turn.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Capacity:
         self._polls = polls
         self._large_turn = 0  # the poll that offers the rest when it goes out next
         self._large_out: int | None = None  # the poll that is out with the rest
+        self._waiting: list[int] = []  # polls that found no room, first come first served
         self._offers: dict[int, Resources] = {}
         self._taken: dict[str, Resources] = {}
 
@@ -60,12 +61,17 @@ class Capacity:
         `memory_free_gb` is what the machine really has left.
         """
         self._end(poll)
+        if poll not in self._waiting:
+            self._waiting.append(poll)
+        if poll != self._waiting[0]:
+            return None
         offer = self._rest() if poll == self._large_turn else self._share()
         headroom = max(0.0, memory_free_gb - self.limits.memory_floor_gb)
         offer = Resources(cpu=offer.cpu, memory=min(offer.memory, headroom))
         slots = self.limits.workloads - len(self._taken) - len(self._offers)
         if slots < 1 or not fits(LEAST, offer):
             return None
+        self._waiting.pop(0)
         self._offers[poll] = offer
         self._large_out = poll if poll == self._large_turn else self._large_out
         return offer

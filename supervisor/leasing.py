@@ -82,10 +82,12 @@ class LeasePool:
             if offer is None:
                 await self._wait_for_room()
                 continue
+            self._dispatcher.changed.set()  # the next in line may find room as well
             try:
                 pause_s = await self._lease(poll, group, offer)
             finally:
                 self._capacity.withdraw(poll)
+                self._dispatcher.changed.set()
             await asyncio.sleep(pause_s)
 
     async def _lease(self, poll: int, group: Group, offer: Resources) -> float:

@@ -54,7 +54,7 @@ def make_process_manager(
     lock_folder(workspace)
     cleared = clear_leftovers(workspace / "runs")
     interpreter = prepare_interpreter(shared, everybody=separate)
-    packages = prepare_packages(workspace)
+    packages = prepare_packages(shared)
     manager = ProcessManager(
         ProcessOptions(
             runs_folder=workspace / "runs",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import tarfile
 import zlib
-from typing import IO, TYPE_CHECKING, cast
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 MAX_UNPACKED_BYTES = 1024**3
 MAX_MEMBERS = 50_000
@@ -42,8 +41,8 @@ def unpack_artifact(
 ) -> int:
     """Unpack a gzipped tar into an empty folder and give its size in bytes.
 
-    Absolute names, names that climb out, links that lead out and devices are refused. Files become
-    readable for everybody and writable for nobody. Raises `InvalidArtifact`.
+    Only files and folders are taken: links, devices, absolute names and names that climb out are
+    refused. Files become readable for everybody and writable for nobody. Raises `InvalidArtifact`.
     """
     try:
         with gzip.open(archive) as plain:
@@ -59,10 +58,26 @@ def _extract(tar: tarfile.TarFile, folder: Path, max_members: int) -> int:
     for count, member in enumerate(tar, start=1):
         if count > max_members:
             raise InvalidArtifact(f"the artifact holds more than {max_members} files")
-        safe = tarfile.data_filter(member, str(folder))
-        mode = 0o755 if member.isdir() or (member.mode or 0) & 0o100 else 0o644
-        tar.extract(safe.replace(mode=mode, deep=False), folder, set_attrs=False, filter="data")
-        if safe.isfile():
-            (folder / safe.name).chmod(mode & 0o555)
-        size += safe.size
+        place = _place_of(member, folder)
+        if member.isdir():
+            place.mkdir(parents=True, exist_ok=True)
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        source = tar.extractfile(member)
+        if source is None:
+            raise InvalidArtifact(f"the artifact's {member.name!r} is neither file nor folder")
+        with source, place.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        place.chmod(0o555 if member.mode & 0o100 else 0o444)
+        size += member.size
     return size
+
+
+def _place_of(member: tarfile.TarInfo, folder: Path) -> Path:
+    """Give where a member goes, or refuse one that is no file or folder below `folder`."""
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts or "\x00" in member.name:
+        raise InvalidArtifact(f"the artifact's {member.name!r} leads out of it")
+    if not (member.isfile() or member.isdir()):
+        raise InvalidArtifact(f"the artifact's {member.name!r} is neither file nor folder")
+    return folder / name

@@ -10,6 +10,7 @@ import redis
 from django.db import connection
 
 from tests.live import live_session, live_stack, shared_file
+from tests.node_programs import node
 from tests.servers import SERVERS, Servers, start_postgres
 from webapp.embedded.ports import any_free_port
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_django import DjangoDbBlocker
 
 # Fixtures from elsewhere; a session has one of each because they are named here and nowhere else.
-__all__ = ["live_session", "live_stack", "shared_file"]
+__all__ = ["live_session", "live_stack", "node", "shared_file"]
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,9 @@
 
 One stack for the session, started when a test first asks for it: web, worker, beat and supervisor
 on free ports, with a database of their own on the suite's PostgreSQL and a Valkey of their own, the
-demo world in it and `examples/` deployed by the real command line. Tests of a stack carry
-`LIVE`, so that under xdist they share one process and one stack. Waiting is shorter than in
-earnest; nothing else differs.
+demo world in it and `examples/` deployed by the real command line. Its tests are in files named
+`test_live_*` or `test_sdk_*`, which share one process (`tests/distribution.py`). Waiting is shorter
+than in earnest; nothing else differs.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ import httpx
 import psycopg
 import pytest
 
-from tests.servers import Servers, start_valkey, wait_until
+from tests.distribution import is_live
+from tests.servers import FOLDER_PREFIX, Servers, start_valkey, wait_until
+from webapp.embedded.accounts import SYSTEM_FOLDER
 from webapp.embedded.launching import launch_command
 from webapp.embedded.ports import Ports, any_free_port, is_free
 from webapp.embedded.probes import answers_ok
+from webapp.embedded.servers import OWNER_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-LIVE = pytest.mark.xdist_group("live")
 REPOSITORY = Path(__file__).resolve().parents[1]
 SUPERVISOR = "supervisor-container"
 READY_S = 180.0
@@ -51,11 +53,11 @@ WORKLOAD_UID_BASE = 61_000  # as root: user ids that no other stack or test uses
 
 # Short enough that a killed process shows its consequences while a test looks on.
 TIMEOUTS: Mapping[str, str] = {
-    "RUN_ENGINE_TIMEOUT_PENDING_EXECUTING": "6000",
-    "RUN_ENGINE_TIMEOUT_EXECUTING": "8000",
-    "RUN_ENGINE_TIMEOUT_PENDING_CANCEL": "8000",
+    "RUN_ENGINE_TIMEOUT_PENDING_EXECUTING": "8000",
+    "RUN_ENGINE_TIMEOUT_EXECUTING": "15000",
     "RUNNER_HEARTBEAT_INTERVAL_SECONDS": "1",
     "RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS": "1",
+    "RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS": "2",
     "CROSSFADE_DRAIN_TIMEOUT_SECONDS": "1",
 }
 
@@ -269,6 +271,15 @@ def free_ports() -> Ports:
             return ports
 
 
+def remove_leftovers() -> None:
+    """Remove what stacks of killed suites keep outside their state folders, which are gone."""
+    for owner in SYSTEM_FOLDER.glob(f"stacks/*/{OWNER_FILE}"):
+        state = Path(owner.read_text())
+        mine = owner.stat().st_uid == os.geteuid()
+        if mine and state.parent.name.startswith(FOLDER_PREFIX) and not state.exists():
+            shutil.rmtree(owner.parent)
+
+
 def make_database(postgres_url: str) -> str:
     """Make an empty database beside the suite's and give its address."""
     name = f"live_{secrets.token_hex(4)}"
@@ -294,6 +305,7 @@ def live_session(
 ) -> Generator[LiveStack, None, None]:
     """Give the stack of this session; its logs stay in the session's temporary folder."""
     kept = tmp_path_factory.mktemp("live-stack")
+    remove_leftovers()
     ports, state = free_ports(), servers.folder / "live"
     with own_valkey(servers) as redis_url:
         environment = {
@@ -326,8 +338,11 @@ def shared_file(live_session: LiveStack) -> Path:
 
 
 @pytest.fixture
-def live_stack(live_session: LiveStack) -> Generator[LiveStack, None, None]:
+def live_stack(
+    live_session: LiveStack, request: pytest.FixtureRequest
+) -> Generator[LiveStack, None, None]:
     """Give the running stack; when the test fails, what its processes wrote is shown."""
+    assert is_live(request.path.name), "the file's name does not say that it is for the live stack"
     sizes = {path: path.stat().st_size for path in live_session.log_files()}
     yield live_session
     sys.stdout.write(live_session.logs_since(sizes))

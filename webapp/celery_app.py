@@ -9,7 +9,7 @@ import os  # the settings module has to be named before Django reads anything
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_shutdown
+from celery.signals import setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")  # noqa: TID251
 
@@ -21,17 +21,3 @@ app.autodiscover_tasks(["runs"])
 @setup_logging.connect
 def _keep_our_logging(**_: Any) -> None:
     """Leave logging as the settings made it."""
-
-
-@worker_init.connect
-def _start(**_: Any) -> None:
-    from webapp.wiring import start  # noqa: PLC0415  Django is set up by now
-
-    start()
-
-
-@worker_shutdown.connect
-def _stop(**_: Any) -> None:
-    from webapp.wiring import stop  # noqa: PLC0415  Django is set up by now
-
-    stop()

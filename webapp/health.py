@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from django.db import Error, connection
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from django.http import HttpRequest, JsonResponse
 
 from webapp.wiring import is_ready
 
@@ -25,8 +24,3 @@ def readyz(_request: HttpRequest) -> JsonResponse:
     if missing:
         return JsonResponse({"error": f"not ready: {', '.join(missing)}"}, status=503)
     return JsonResponse({"ok": True})
-
-
-def metrics(_request: HttpRequest) -> HttpResponse:
-    """Give this process's metrics in Prometheus' text format."""
-    return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)

@@ -1,18 +1,19 @@
 """All routes of the web process."""
 
 from django.urls import URLPattern, URLResolver, include, path
+from django_prometheus.exports import ExportToDjangoView
 
 from webapp.api.router import api
 from webapp.api.trigger import trigger
 from webapp.dashboard.errors import failed, forbidden, not_found, refused
 from webapp.dashboard.views import home
-from webapp.health import healthz, metrics, readyz
+from webapp.health import healthz, readyz
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/tasks/<path:task_id>/trigger", trigger),
     path("healthz", healthz),
     path("readyz", readyz),
-    path("metrics", metrics),
+    path("metrics", ExportToDjangoView),
     path("", home, name="home"),  # before the API, whose own root is nothing
     path("", api.urls),
     path("", include("webapp.dashboard.urls")),

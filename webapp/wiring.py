@@ -6,6 +6,10 @@ nothing. `start` is called by the processes that decide things: web and worker.
 
 from __future__ import annotations
 
+from typing import Any
+
+from celery.signals import worker_init, worker_shutdown
+
 from deployments import environment_entry, selectors
 from deployments.hooks import version_promoted
 from deployments.region_snapshot import LIVENESS, REGIONS
@@ -22,7 +26,7 @@ from ledger.changes import (
     WORKER_GROUPS,
 )
 from ledger.feed import feed
-from runs.services.wakeups import CHANNEL_PREFIX, hear_ready
+from runs.services.wakeups import CHANNEL_PREFIX, hear_ready, look_everywhere
 from runs.tasks import wake_release
 from webapp import celery_app
 
@@ -35,8 +39,11 @@ def connect() -> None:
     feed.subscribe({KEY, ENVIRONMENT, PROJECT, ORGANIZATION, FLAGS}, callers.drop_changed)
     feed.subscribe({VERSION, PROJECT, ENVIRONMENT}, environment_entry.drop_changed)
     feed.subscribe({TOKEN, WORKER_GROUPS}, selectors.drop_changed_tokens)
+    feed.subscribe({VERSION, ENVIRONMENT}, look_everywhere)
     feed.listen(f"{CHANNEL_PREFIX}*", hear_ready)
     version_promoted.append(wake_release)
+    worker_init.connect(_start_worker)
+    worker_shutdown.connect(_stop_worker)
 
 
 def start() -> None:
@@ -49,6 +56,14 @@ def stop() -> None:
     """End what `start` began."""
     LIVENESS.stop()
     feed.stop()
+
+
+def _start_worker(**_: Any) -> None:
+    start()
+
+
+def _stop_worker(**_: Any) -> None:
+    stop()
 
 
 def is_ready() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from crossfade.cli.console import CommandFailed, give, say
@@ -22,7 +23,7 @@ def deploy(parsed: argparse.Namespace, environment: CliEnvironment) -> int:
     with environment.client() as client:
         say("deploy", f"indexing {parsed.path}")
         built = build(parsed.path)
-        say("deploy", f"{len(built.tasks)} tasks: {', '.join(built.task_ids)}")
+        say("deploy", f"tasks: {', '.join(built.task_ids)}")
         created = client.deployments.create(
             content_hash=built.archive.content_hash,
             artifact_digest=built.archive.digest,
@@ -40,7 +41,7 @@ def deploy(parsed: argparse.Namespace, environment: CliEnvironment) -> int:
 def _fill(deployments: Deployments, deployment_id: str, built: Build) -> None:
     """Take a begun deployment to its end; one that cannot get there is marked as failed."""
     try:
-        size = f"{len(built.archive.data) / 1024:.0f} kB"
+        size = f"{math.ceil(len(built.archive.data) / 1024)} kB"
         new = deployments.upload_artifact(built.archive.digest, built.archive.data)
         say("deploy", f"uploaded {size}" if new else f"{size}, already there")
         deployments.register_worker(deployment_id, built.worker_metadata())

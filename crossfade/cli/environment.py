@@ -25,6 +25,11 @@ class CliEnvironment:
     secret_key: str
     dev_secret_key: str
 
+    @property
+    def is_development(self) -> bool:
+        """Say whether the secret key is a development environment's, which has no deployments."""
+        return self.secret_key.startswith(_DEV_PREFIX)
+
     def client(self) -> Client:
         """Give a client of `TRIGGER_SECRET_KEY`'s environment. **Raises** CommandFailed."""
         if not self.secret_key:

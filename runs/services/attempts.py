@@ -6,16 +6,20 @@ call that already succeeded: the same runner, or the same request key, gets the 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
+import structlog
 from django.conf import settings
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
+from pydantic_core import from_json
 
 from deployments.version_info import get_version
+from runs.calls import MAX_OUTPUT_BYTES
 from runs.contracts import AttemptFailed, AttemptSucceeded
-from runs.errors import RunNotFound, StaleSnapshot
+from runs.errors import RunNotFound, StaleSnapshot, TooLarge
 from runs.moves import (
     Expression,
     Moved,
@@ -25,9 +29,21 @@ from runs.moves import (
     lock_environment,
     read_run,
 )
-from runs.retry import MAX_ATTEMPTS, After, Decision, Failure, decide_after_failure
+from runs.retry import (
+    MAX_ATTEMPTS,
+    After,
+    Decision,
+    Failure,
+    decide_after_failure,
+    settings_delay_ms,
+)
 from runs.services.ending import end_run, requeue_run
 from runs.states import Event, ExecutionStatus, IllegalMove, RunStatus
+from runs.storable import storable, storable_values
+
+log = structlog.get_logger(__name__)
+
+MAX_USAGE_MS = 10 * 365 * 86_400_000
 
 ATTEMPT_STATUS: dict[After, str] = {
     After.CANCEL: "RUN_FINISHED",
@@ -36,14 +52,15 @@ ATTEMPT_STATUS: dict[After, str] = {
     After.END: "RUN_FINISHED",
 }
 
-# The moves that end an attempt.
-COMPLETING = (
-    Event.SUCCEED,
-    Event.FAIL,
-    Event.RETRY_IN_PLACE,
-    Event.RETRY_QUEUED,
-    Event.CONFIRM_CANCEL,
-)
+# The first move of each way to end an attempt, and what the one who ended it was told.
+TOLD: dict[Event, str] = {
+    Event.SUCCEED: "RUN_FINISHED",
+    Event.FAIL: "RUN_FINISHED",
+    Event.CANCEL: "RUN_FINISHED",
+    Event.CONFIRM_CANCEL: "RUN_FINISHED",
+    Event.RETRY_IN_PLACE: "RETRY_IMMEDIATELY",
+    Event.RETRY_QUEUED: "RETRY_QUEUED",
+}
 
 
 class Scope(NamedTuple):
@@ -69,22 +86,15 @@ def start_attempt(*, run_id: str, snapshot_id: str, scope: Scope, mover: Mover) 
     run = read_run(run_id)
     check_scope(run, scope)
     if run.snapshot_id != snapshot_id:
-        return _repeated(run, snapshot_id, mover, (Event.START,))
+        return _again(run, snapshot_id, mover, Event.START)
     in_place = run.status is RunStatus.RETRYING_AFTER_FAILURE
     if run.execution_status is ExecutionStatus.EXECUTING and not in_place:
         raise IllegalMove(run.execution_status, Event.START)
-    moved = apply_move(
-        run,
-        Event.START,
-        description="Attempt started",
-        mover=mover,
-        columns={
-            "attempt_number": Expression("attempt_number + 1"),
-            "started_at": Expression("coalesce(started_at, clock_timestamp())"),
-        },
-    )
-    extend_lease(run.id, settings.ENV.timeout_executing_ms)
-    return moved.snapshot_id
+    columns = {
+        "attempt_number": Expression("attempt_number + 1"),
+        "started_at": Expression("coalesce(started_at, clock_timestamp())"),
+    }
+    return _go(run, Event.START, description="Attempt started", mover=mover, columns=columns)
 
 
 @transaction.atomic
@@ -93,8 +103,18 @@ def continue_run(*, run_id: str, snapshot_id: str, scope: Scope, mover: Mover) -
     run = read_run(run_id)
     check_scope(run, scope)
     if run.snapshot_id != snapshot_id:
-        return _repeated(run, snapshot_id, mover, (Event.CONTINUE,))
-    moved = apply_move(run, Event.CONTINUE, description="Continued", mover=mover)
+        return _again(run, snapshot_id, mover, Event.CONTINUE)
+    return _go(run, Event.CONTINUE, description="Continued", mover=mover, columns={})
+
+
+def _go(
+    run: RunRow, event: Event, *, description: str, mover: Mover, columns: dict[LiteralString, Any]
+) -> str:
+    """Make a move that begins execution; a repeat that was made at the same time finds it made."""
+    try:
+        moved = apply_move(run, event, description=description, mover=mover, columns=columns)
+    except StaleSnapshot:
+        return _again(read_run(run.id), run.snapshot_id, mover, event)
     extend_lease(run.id, settings.ENV.timeout_executing_ms)
     return moved.snapshot_id
 
@@ -144,14 +164,16 @@ def complete_attempt(
     lock_environment(seen.environment_id)
     run = read_run(run_id)
     if run.snapshot_id != snapshot_id:
-        _repeated(run, snapshot_id, mover, COMPLETING)
-        return Completed(_attempt_status_of(run), run_id)
+        made = _find_repeated(run_id, snapshot_id, mover)
+        if made is None or made.event not in TOLD:
+            raise StaleSnapshot(run_id, snapshot_id)
+        return Completed(TOLD[made.event], run_id)
     columns = _recorded(completion)
     if run.execution_status is ExecutionStatus.PENDING_CANCEL:
         end_run(run, Event.CONFIRM_CANCEL, description="Canceled", mover=mover, columns=columns)
         return Completed("RUN_FINISHED", run_id)
     if isinstance(completion, AttemptSucceeded):
-        columns |= {"output": completion.output, "output_type": completion.outputType}
+        columns |= _output(completion)
         end_run(run, Event.SUCCEED, description="Completed", mover=mover, columns=columns)
         return Completed("RUN_FINISHED", run_id)
     decision = decide_after_failure(_failure(run, completion, force_queue=force_queue))
@@ -181,7 +203,7 @@ def follow_failure(
             outcome=decision.status,
             description="Attempt failed",
             mover=mover,
-            columns={**columns, "error": Jsonb(dict(error))},
+            columns={**columns, "error": Jsonb(storable_values(dict(error)))},
         )
     if decision.after is After.RETRY_IN_PLACE:
         moved = apply_move(
@@ -229,34 +251,34 @@ def check_scope(run: RunRow, scope: Scope) -> None:
             raise RunNotFound(run.id)
 
 
-def _repeated(run: RunRow, snapshot_id: str, mover: Mover, events: tuple[Event, ...]) -> str:
-    """Give the latest snapshot's id if the same caller made it from `snapshot_id`; else raise."""
+class _Made(NamedTuple):
+    """The move that was made from a snapshot."""
+
+    snapshot_id: str
+    event: Event
+
+
+def _find_repeated(run_id: str, snapshot_id: str, mover: Mover) -> _Made | None:
+    """Give the move that the same caller made from `snapshot_id`, None when it made none."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT 1 FROM runs_runsnapshot WHERE run_id = %s AND id = %s AND previous_id = %s
-              AND event = ANY (%s) AND (request_key = %s OR runner_id = %s)
+            SELECT id, event FROM runs_runsnapshot
+            WHERE run_id = %s AND previous_id = %s AND is_valid
+              AND (request_key = %s OR runner_id = %s)
             """,
-            [
-                run.id,
-                run.snapshot_id,
-                snapshot_id,
-                [event.value for event in events],
-                mover.request_key,
-                mover.runner_id,
-            ],
+            [run_id, snapshot_id, mover.request_key, mover.runner_id],
         )
-        if cursor.fetchone() is None:
-            raise StaleSnapshot(run.id, snapshot_id)
+        row = cursor.fetchone()
+    return None if row is None else _Made(row[0], Event(row[1]))
+
+
+def _again(run: RunRow, snapshot_id: str, mover: Mover, event: Event) -> str:
+    """Give the latest snapshot's id if the same caller made it from `snapshot_id`; else raise."""
+    made = _find_repeated(run.id, snapshot_id, mover)
+    if made != _Made(run.snapshot_id, event):
+        raise StaleSnapshot(run.id, snapshot_id)
     return run.snapshot_id
-
-
-def _attempt_status_of(run: RunRow) -> str:
-    if run.execution_status is ExecutionStatus.FINISHED:
-        return "RUN_FINISHED"
-    if run.execution_status is ExecutionStatus.PENDING_CANCEL:
-        return "RUN_PENDING_CANCEL"
-    return "RETRY_QUEUED" if run.execution_status is ExecutionStatus.QUEUED else "RETRY_IMMEDIATELY"
 
 
 def _failure(run: RunRow, completion: AttemptFailed, *, force_queue: bool) -> Failure:
@@ -266,10 +288,17 @@ def _failure(run: RunRow, completion: AttemptFailed, *, force_queue: bool) -> Fa
         attempt_number=run.attempt_number,
         max_attempts=max_attempts_of(run),
         retry_delay_ms=None if retry is None else retry.delay,
+        settings_delay_ms=_settings_delay_ms(run),
         skipped_retrying=completion.skippedRetrying,
         force_queue=force_queue,
         warm_start_threshold_ms=settings.ENV.retry_warm_start_threshold_ms,
     )
+
+
+def _settings_delay_ms(run: RunRow) -> int:
+    task = None if run.worker_id is None else get_version(run.worker_id).tasks[run.task_slug]
+    retry = None if task is None else task.retry
+    return settings_delay_ms(retry, run.attempt_number, jitter=random.random())  # noqa: S311
 
 
 def max_attempts_of(run: RunRow) -> int:
@@ -281,12 +310,34 @@ def max_attempts_of(run: RunRow) -> int:
     return get_version(run.worker_id).tasks[run.task_slug].max_attempts
 
 
-def _recorded(completion: AttemptSucceeded | AttemptFailed) -> dict[str, object]:
-    columns: dict[str, object] = {}
+def _output(completion: AttemptSucceeded) -> dict[LiteralString, object]:
+    output = completion.output
+    if output is not None and len(output.encode(errors="replace")) > MAX_OUTPUT_BYTES:
+        raise TooLarge("output", MAX_OUTPUT_BYTES)
+    return {
+        "output": None if output is None else storable(output),
+        "output_type": completion.outputType,
+    }
+
+
+def _recorded(completion: AttemptSucceeded | AttemptFailed) -> dict[LiteralString, object]:
+    columns: dict[LiteralString, object] = {}
     if completion.usage is not None:
-        spent_ms = max(0, int(completion.usage.durationMs))
+        spent_ms = int(min(max(0, completion.usage.durationMs), MAX_USAGE_MS))
         columns["usage_ms"] = Expression(f"usage_ms + {spent_ms}")
     flushed = completion.flushedMetadata
     if flushed is not None and flushed.data is not None:
-        columns |= {"metadata": flushed.data, "metadata_type": flushed.dataType}
+        if _is_object(flushed.data):
+            columns |= {"metadata": flushed.data, "metadata_type": flushed.dataType}
+        else:
+            log.warning("metadata.unreadable", run_id=completion.id)
     return columns
+
+
+def _is_object(text: str) -> bool:
+    """Tell whether a text is a JSON object that others can read."""
+    try:
+        value = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and storable(text) == text

@@ -9,7 +9,7 @@ from runs.errors import RunNotFound
 from runs.moves import apply_move, lock_environment, read_run
 from runs.services.attempts import extend_lease
 from runs.services.ending import end_run
-from runs.states import LEASED, Event, ExecutionStatus
+from runs.states import LEASED, Event, ExecutionStatus, RunStatus
 
 MAX_DESCENDANTS = 100_000
 
@@ -25,30 +25,33 @@ def cancel_run(*, environment_id: str, run_id: str) -> None:
     while waiting and len(seen) < MAX_DESCENDANTS:
         current = waiting.pop()
         seen.add(current)
-        _cancel_one(environment_id, current)
+        if not _cancel_one(environment_id, current):
+            continue
         waiting += [child for child in _live_children(current) if child not in seen]
 
 
 @transaction.atomic
-def _cancel_one(environment_id: str, run_id: str) -> None:
+def _cancel_one(environment_id: str, run_id: str) -> bool:
+    """Cancel a run unless it is over; tell whether it is a canceled one now."""
     if read_run(run_id).environment_id != environment_id:
         raise RunNotFound(run_id)
     lock_environment(environment_id)
     run = read_run(run_id)
     if run.execution_status in {ExecutionStatus.FINISHED, ExecutionStatus.PENDING_CANCEL}:
-        return
+        return run.status is RunStatus.CANCELED
     if run.execution_status in LEASED:
         apply_move(run, Event.CANCEL, description="Cancel requested")
         extend_lease(run.id, settings.ENV.timeout_pending_cancel_ms)
-        return
-    end_run(run, Event.CANCEL, description="Canceled")
+    else:
+        end_run(run, Event.CANCEL, description="Canceled")
+    return True
 
 
 def _live_children(run_id: str) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM runs_taskrun WHERE parent_run_id = %s"
-            " AND execution_status NOT IN ('FINISHED', 'PENDING_CANCEL')",
+            " AND execution_status <> 'FINISHED'",
             [run_id],
         )
         return [row[0] for row in cursor.fetchall()]

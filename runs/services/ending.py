@@ -1,7 +1,8 @@
 """End a run, or send it back to its queue. Callers hold the environment's mutex.
 
-Both take the run out of wherever it is, make the move, and put it where it belongs next, in one
-transaction; who waits for the slot it held is told after the commit.
+Both make the move, take the run out of wherever it is, and put it where it belongs next, in one
+transaction; who waits for the slot it held is told after the commit. The run is locked before its
+lease, as by those who start an attempt: the other way round the two could wait for each other.
 """
 
 from __future__ import annotations
@@ -30,9 +31,6 @@ def end_run(
     columns: dict[str, Any] | None = None,
 ) -> Moved:
     """End a run: leave its place, free its slots and, when it failed, its idempotency key."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT runs_leave_places(%s)", [run.id])
-        _end_lease(cursor, run)
     moved = apply_move(
         run,
         event,
@@ -41,6 +39,9 @@ def end_run(
         mover=mover,
         columns={"completed_at": NOW, **(columns or {})},
     )
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT runs_leave_places(%s)", [run.id])
+        _end_lease(cursor, run)
     if moved.state.run in KEY_FREEING and run.idempotency_key is not None:
         _free_key(run)
     MOVES.labels(event.value).inc()
@@ -57,9 +58,9 @@ def requeue_run(
     columns: dict[str, Any] | None = None,
 ) -> Moved:
     """Put a leased run back into its lane, after a delay if there is one."""
+    moved = apply_move(run, event, description=description, mover=mover, columns=columns)
     with connection.cursor() as cursor:
         _end_lease(cursor, run)
-    moved = apply_move(run, event, description=description, mover=mover, columns=columns)
     place_run(run, delay_ms=delay_ms)
     MOVES.labels(event.value).inc()
     return moved

@@ -26,11 +26,12 @@ from runs.contracts import (
 )
 from runs.machines import PRESETS, machines_within
 from runs.moves import Mover, RunRow, lock_environment, read_run, read_run_at
-from runs.queue import DequeueCall, find_leased, lease_next
+from runs.queue import DequeueCall, lease_next, list_leased
 from runs.retry import MAX_DELIVERIES, dispatch_delay_ms
 from runs.services.attempts import Scope, check_scope
 from runs.services.ending import end_run, requeue_run
 from runs.states import Event, ExecutionStatus, IllegalMove, RunStatus
+from runs.storable import storable
 
 MAX_PER_REQUEST = 10
 
@@ -60,11 +61,11 @@ class Room(NamedTuple):
 
 
 def lease_runs(holder: Holder, *, count: int, room: Room | None) -> list[DequeuedMessage]:
-    """Lease up to `count` runs that fit; a repeat of a request gets the same run again."""
+    """Lease up to `count` runs that fit; a repeat of a request gets the same runs again."""
     if holder.request_key is not None:
-        again = find_leased(holder.request_key, holder.worker_group_id)
-        if again is not None:
-            return [message_for(again)]
+        again = list_leased(holder.request_key, holder.worker_group_id, holder.worker_queue)
+        if again:
+            return [message_for(run_id) for run_id in again]
     machines = None if room is None else machines_within(cpu=room.cpu, memory=room.memory)
     if machines == []:
         return []
@@ -192,6 +193,7 @@ def redeliver_run(
 
 def fail_run(run: RunRow, *, code: str, message: str, mover: Mover) -> None:
     """End a run the platform could not execute. The caller holds the mutex."""
+    message = storable(message)
     error = {"type": "INTERNAL_ERROR", "code": code, "message": message}
     end_run(
         run,

@@ -131,40 +131,66 @@ _STATES: dict[Place, tuple[str, str]] = {
 
 def _columns(given: Given) -> dict[str, Any]:
     """Give every column of the run; the names are those of the statement."""
-    caller, call, code, placement, revision, parent, place, now = given
-    task, locked = code
-    environment = caller.environment
+    return {**_identity(given), **_line(given), **_packet(given.call), **_keys(given)}
+
+
+def _identity(given: Given) -> dict[str, Any]:
+    """Say which run it is, whose, and where it goes."""
+    caller, placement, locked, now = given.caller, given.placement, given.code.locked, given.now
     now_ms = int(now.timestamp() * 1000)
-    queue = call.queue or (task.queue_name if task else f"task/{call.task}")
-    queued_at_ms = int(call.delay_until.timestamp() * 1000) if call.delay_until else now_ms
-    ttl_s = _ttl_s(call, task, environment.type)
-    status, execution_status = _STATES[place]
+    status, execution_status = _STATES[given.place]
     return {
         "id": new_id("run", now_ms=now_ms),
-        "environment_id": environment.id,
+        "snapshot_id": new_id("snapshot", now_ms=now_ms),
+        "environment_id": caller.environment.id,
         "project_id": caller.project.id,
         "organization_id": caller.organization.id,
-        "environment_type": environment.type,
+        "environment_type": caller.environment.type,
         "plan": caller.organization.plan,
-        "task_slug": call.task,
+        "task_slug": given.call.task,
         "status": status,
         "execution_status": execution_status,
-        "snapshot_id": new_id("snapshot", now_ms=now_ms),
         "worker_queue": placement.worker_queue,
         "region": placement.region,
-        "requested_region": call.region,
+        "requested_region": given.call.region,
         "enrollment": placement.enrollment.value,
         "why": placement.why.value,
-        "decided_revision": revision,
+        "decided_revision": given.revision,
+        "locked_version": given.call.lock_to_version,
+        "worker_id": locked.worker_id if locked else None,
+        "version": locked.version if locked else None,
+        "depth": given.parent.depth,
+        "parent_run_id": given.parent.parent_run_id,
+        "root_run_id": given.parent.root_run_id,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _line(given: Given) -> dict[str, Any]:
+    """Say which lane it waits in, since when, and for how long."""
+    call, task, environment = given.call, given.code.task, given.caller.environment
+    queue = call.queue or (task.queue_name if task else f"task/{call.task}")
+    ttl_s = _ttl_s(call, task, environment.type)
+    queued_at = call.delay_until or given.now
+    return {
         "queue_name": queue,
         "concurrency_key": call.concurrency_key,
-        "lane_id": lane_id_of(placement.worker_queue, environment.id, queue, call.concurrency_key),
-        "score": queued_at_ms - call.priority_ms,
+        "lane_id": lane_id_of(
+            given.placement.worker_queue, environment.id, queue, call.concurrency_key
+        ),
+        "score": int(queued_at.timestamp() * 1000) - call.priority_ms,
         "priority_ms": call.priority_ms,
         "delay_until": call.delay_until,
         "ttl": None if ttl_s is None else text_of(ttl_s),
         "ttl_s": ttl_s,
-        "first_queued_at": now if place == "ready" else None,
+        "first_queued_at": given.now if given.place == "ready" else None,
+    }
+
+
+def _packet(call: TriggerCall) -> dict[str, Any]:
+    """Say what it is given and what it may use."""
+    return {
         "payload": call.payload,
         "payload_type": call.payload_type,
         "metadata": call.metadata,
@@ -177,31 +203,34 @@ def _columns(given: Given) -> dict[str, Any]:
         "is_test": call.is_test,
         "trigger_function": call.trigger_function,
         "trigger_source": call.trigger_source,
-        "depth": parent.depth,
-        "parent_run_id": parent.parent_run_id,
-        "root_run_id": parent.root_run_id,
         "replay_of_id": call.replay_of_id,
+    }
+
+
+def _keys(given: Given) -> dict[str, Any]:
+    """Say which keys it holds, and until when."""
+    call = given.call
+    until = given.now + timedelta(seconds=call.idempotency_key_ttl_s)
+    return {
         "request_key": call.request_key,
         "idempotency_key": call.idempotency_key,
         "idempotency_key_shown": call.idempotency_key_shown,
-        "idempotency_key_expires_at": now + timedelta(seconds=call.idempotency_key_ttl_s)
-        if call.idempotency_key
-        else None,
-        "locked_version": call.lock_to_version,
-        "worker_id": locked.worker_id if locked else None,
-        "version": locked.version if locked else None,
-        "created_at": now,
-        "updated_at": now,
+        "idempotency_key_expires_at": until if call.idempotency_key else None,
     }
 
 
 def _ttl_s(
     call: TriggerCall, task: TaskSettings | TaskInfo | None, environment_type: str
 ) -> int | None:
-    """Give the seconds a run may wait: the call's, else the task's, else ten minutes in dev."""
-    if call.ttl_s is not None:
+    """Give the seconds a run may wait. What a task says that no version has yet comes with it."""
+    if call.ttl_s is not None or task is None:
         return call.ttl_s
-    if task is not None and task.ttl_s is not None:
+    return default_ttl_s(task, environment_type)
+
+
+def default_ttl_s(task: TaskSettings | TaskInfo, environment_type: str) -> int | None:
+    """Give the seconds a run may wait when its call says none: the task's, ten minutes in dev."""
+    if task.ttl_s is not None:
         return task.ttl_s
     return DEVELOPMENT_TTL_S if environment_type == "DEVELOPMENT" else None
 

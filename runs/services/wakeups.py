@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 CHANNEL_PREFIX = "crossfade:ready:"
 TIMEOUT_S = 2.0
+GATHER_S = 0.01
 
 
 class ReadyBoard:
@@ -28,11 +29,21 @@ class ReadyBoard:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._count: dict[str, int] = {}
+        self._everywhere = 0
 
     def mark(self, queue: str) -> int:
         """Give the number to pass to `wait`: what was announced so far."""
         with self._condition:
-            return self._count.get(queue, 0)
+            return self._announced(queue)
+
+    def announce_everywhere(self) -> None:
+        """Wake who waits for any queue."""
+        with self._condition:
+            self._everywhere += 1
+            self._condition.notify_all()
+
+    def _announced(self, queue: str) -> int:
+        return self._count.get(queue, 0) + self._everywhere
 
     def announce(self, queue: str) -> None:
         """Wake who waits for this queue."""
@@ -44,7 +55,7 @@ class ReadyBoard:
         """Wait until something was announced after `seen`; False when the time is over."""
         with self._condition:
             return self._condition.wait_for(
-                lambda: self._count.get(queue, 0) != seen, timeout=timeout_s
+                lambda: self._announced(queue) != seen, timeout=timeout_s
             )
 
 
@@ -54,6 +65,7 @@ class Announcer:
     def __init__(self, publish: Callable[[str], object]) -> None:
         self._publish = publish
         self._pending: SimpleQueue[str] = SimpleQueue()
+        self._resting = threading.Event()  # never set: it only waits
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -75,6 +87,8 @@ class Announcer:
             while not self._pending.empty():
                 queues.add(self._pending.get())
             self._publish_all(queues)
+            # The first of a burst goes out at once; the rest of it gathers here.
+            self._resting.wait(GATHER_S)
 
     def _publish_all(self, queues: Iterable[str]) -> None:
         for queue in queues:
@@ -106,3 +120,8 @@ def announce_ready(queue: str) -> None:
 def hear_ready(channel: str, _text: str = "") -> None:
     """Take an announcement from another process."""
     board.announce(channel.removeprefix(CHANNEL_PREFIX))
+
+
+def look_everywhere(_kind: str, _subject: str) -> None:
+    """Let every waiting dequeue of this process look again: a limit or a pause may be lifted."""
+    board.announce_everywhere()

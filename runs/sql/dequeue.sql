@@ -112,29 +112,35 @@ BEGIN
   verdict := 'leased';
 END $$;
 
--- Lease the next run of one environment. The caller holds its mutex.
+-- Lease the next run of one environment. The caller holds its mutex. A call looks at a bounded number
+-- of lanes; `more` says that others are left, and that the next call begins with them.
 CREATE OR REPLACE FUNCTION runs_lease_from_environment(
   worker_queue_ text, environment text, machines text[], snapshot text, worker_group text,
-  worker_instance_ text, request_key_ text, lease_ms int
-) RETURNS text LANGUAGE plpgsql AS $$
+  worker_instance_ text, request_key_ text, lease_ms int, OUT run text, OUT more boolean
+) LANGUAGE plpgsql AS $$
 DECLARE
   l runs_lane;
   head record;
   after_turn bigint := -1;
   room int;
 BEGIN
+  more := false;
   SELECT CASE WHEN e.paused THEN 0 ELSE e.concurrency_limit END - s.running INTO room
   FROM runs_environmentslots s JOIN tenants_environment e ON e.id = s.environment_id
   WHERE s.environment_id = environment;
   IF coalesce(room, 0) <= 0 THEN
     UPDATE runs_environmentturn SET blocked = true WHERE environment_id = environment AND NOT blocked;
-    RETURN NULL;
+    RETURN;
   END IF;
   FOR step IN 1..100 LOOP
+    more := step = 100;
     SELECT * INTO l FROM runs_lane WHERE worker_queue = worker_queue_
       AND environment_id = environment AND NOT blocked AND turn > after_turn
     ORDER BY turn LIMIT 1;
-    EXIT WHEN NOT FOUND;
+    IF NOT FOUND THEN
+      more := false;
+      EXIT;
+    END IF;
     IF NOT runs_lane_has_slot(l) THEN
       UPDATE runs_lane SET blocked = true WHERE id = l.id;
       CONTINUE;
@@ -148,26 +154,34 @@ BEGIN
         UPDATE runs_environmentturn SET blocked = true
         WHERE environment_id = environment AND NOT blocked;
       END IF;
-      RETURN head.run;
+      run := head.run;
+      RETURN;
     END IF;
     IF head.verdict = 'too large' OR (head.verdict = 'empty' AND NOT runs_close_lane(l.id)) THEN
       after_turn := l.turn;
     END IF;
   END LOOP;
+  IF more THEN
+    UPDATE runs_lane SET turn = nextval('runs_turn')
+    WHERE worker_queue = worker_queue_ AND environment_id = environment AND NOT blocked
+      AND turn <= after_turn;
+  END IF;
   PERFORM runs_rest_environment(worker_queue_, environment);
-  RETURN NULL;
 END $$;
 
 -- Lease the next run of a worker queue, or nothing. Environments take turns. One that another
--- dequeue is serving is passed over; `busy` names the first of them, for runs_dequeue_waiting.
+-- dequeue is serving is passed over; `busy` names the first of them, for runs_dequeue_waiting. `more`
+-- says that there was more to look at than one call does.
 CREATE OR REPLACE FUNCTION runs_dequeue(
   worker_queue_ text, machines text[], snapshot text, worker_group text, worker_instance_ text,
-  request_key_ text, lease_ms int, OUT run text, OUT busy text
+  request_key_ text, lease_ms int, OUT run text, OUT busy text, OUT more boolean
 ) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   environment text;
   passed text[] := '{}';
+  leased record;
 BEGIN
+  more := false;
   FOR step IN 1..64 LOOP
     SELECT t.environment_id INTO environment FROM runs_environmentturn t
     WHERE t.worker_queue = worker_queue_ AND NOT t.blocked AND t.environment_id <> ALL (passed)
@@ -179,8 +193,10 @@ BEGIN
       busy := coalesce(busy, environment);
       CONTINUE;
     END IF;
-    run := runs_lease_from_environment(worker_queue_, environment, machines, snapshot,
+    leased := runs_lease_from_environment(worker_queue_, environment, machines, snapshot,
       worker_group, worker_instance_, request_key_, lease_ms);
+    run := leased.run;
+    more := more OR leased.more OR step = 64;
     EXIT WHEN run IS NOT NULL;
   END LOOP;
 END $$;
@@ -189,10 +205,11 @@ END $$;
 -- waiting while holding another environment's mutex could end in a deadlock.
 CREATE OR REPLACE FUNCTION runs_dequeue_waiting(
   worker_queue_ text, environment text, machines text[], snapshot text, worker_group text,
-  worker_instance_ text, request_key_ text, lease_ms int
-) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
+  worker_instance_ text, request_key_ text, lease_ms int, OUT run text, OUT more boolean
+) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
   PERFORM runs_lock_environment(environment);
-  RETURN runs_lease_from_environment(worker_queue_, environment, machines, snapshot,
-    worker_group, worker_instance_, request_key_, lease_ms);
+  SELECT leased.run, leased.more INTO run, more
+  FROM runs_lease_from_environment(worker_queue_, environment, machines, snapshot,
+    worker_group, worker_instance_, request_key_, lease_ms) leased;
 END $$;

@@ -94,6 +94,30 @@ BEGIN
   RETURN opened;
 END $$;
 
+-- Limits and pauses are written by other apps. Whoever lifts one opens what it had blocked, under the
+-- environment's mutex: a dequeue that still saw the old limit is over before, and its block is seen.
+CREATE OR REPLACE FUNCTION runs_environment_lifted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM runs_lock_environment(NEW.id);
+  PERFORM runs_unblock(NEW.id, NULL, NULL);
+  RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER runs_environment_lifted
+  AFTER UPDATE OF concurrency_limit, paused ON tenants_environment FOR EACH ROW
+  WHEN (NEW.concurrency_limit > OLD.concurrency_limit OR OLD.paused AND NOT NEW.paused)
+  EXECUTE FUNCTION runs_environment_lifted();
+CREATE OR REPLACE FUNCTION runs_queue_lifted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM runs_lock_environment(NEW.environment_id);
+  PERFORM runs_unblock(NEW.environment_id, NEW.name, NULL);
+  RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER runs_queue_lifted
+  AFTER UPDATE OF concurrency_limit, paused ON deployments_taskqueue FOR EACH ROW
+  WHEN (OLD.concurrency_limit IS NOT NULL AND NEW.concurrency_limit IS NULL
+    OR NEW.concurrency_limit > OLD.concurrency_limit OR OLD.paused AND NOT NEW.paused)
+  EXECUTE FUNCTION runs_queue_lifted();
+
 -- Take a run's lease away and give its slots back; give the worker queues that may use them, NULL
 -- when it had no lease. The caller holds the environment's mutex.
 CREATE OR REPLACE FUNCTION runs_end_lease(run text) RETURNS text[] LANGUAGE plpgsql

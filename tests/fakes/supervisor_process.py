@@ -17,12 +17,20 @@ from typing import TYPE_CHECKING, Any
 from tests.servers import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.fakes.worker_platform import FakePlatform
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUNNER_PACKAGE = Path(__file__).resolve().parent / "runner_package"
 SECRET = "managed-secret-of-the-tests"
+PATIENCE_S = 60.0
 TOKEN_SECRET = "token-secret-of-the-tests-which-is-long"
+
+
+def eventually(holds: Callable[[], bool], *, what: str = "") -> None:
+    """Wait for a condition; real processes on a busy machine may need long."""
+    wait_until(holds, timeout_s=PATIENCE_S, what=what)
 
 
 def make_artifact(files: dict[str, str]) -> bytes:
@@ -62,7 +70,7 @@ class SupervisorProcess:
                 start_new_session=True,
             )
         if ready:
-            wait_until(lambda: bool(self.events("supervisor.started")), what=self.log_text)
+            eventually(lambda: bool(self.events("supervisor.started")))
 
     def environment(self) -> dict[str, str]:
         """Give everything the process sees."""
@@ -122,7 +130,7 @@ class SupervisorProcess:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, *, timeout_s: float = 20.0) -> int:
+    def stop(self, *, timeout_s: float = PATIENCE_S) -> int:
         """Ask it to end, and give its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)

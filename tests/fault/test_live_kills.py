@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live import LIVE, SUPERVISOR
+from tests.live import SUPERVISOR
 from tests.servers import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.live import LiveStack
-
-pytestmark = LIVE
 
 LONG_S = 90.0
 
@@ -42,13 +40,17 @@ def test_run_survives_its_supervisor(live_stack: LiveStack, shared_file: Path) -
 
 @pytest.mark.parametrize("process", ["web", "worker", "beat"])
 def test_executing_run_survives(live_stack: LiveStack, shared_file: Path, process: str) -> None:
-    """A run that executes while a process of the platform is killed completes in that attempt."""
+    """A run that executes while a process of the platform is killed completes.
+
+    It does so in its first attempt unless the process stays away for longer than a lease holds.
+    """
     run_id = live_stack.trigger("chaos-append", appending(shared_file, sleep_ms=2000))
     wait_until(lambda: lines_of(shared_file).total() == 1, timeout_s=30, what="an attempt began")
     live_stack.kill(process)
     run = live_stack.wait_run(run_id, timeout_s=LONG_S)
-    assert (run["status"], run["attemptCount"]) == ("COMPLETED", 1)
-    assert lines_of(shared_file) == {f"{run_id} 1 t": 1}
+    assert run["status"] == "COMPLETED"
+    attempts = range(1, run["attemptCount"] + 1)
+    assert lines_of(shared_file) == {f"{run_id} {number} t": 1 for number in attempts}
 
 
 def test_delayed_run_survives_what_drives_it(live_stack: LiveStack, shared_file: Path) -> None:

@@ -14,7 +14,7 @@ from tests.fakes.supervisor_fixtures import (
     start_supervisor,
     uid_base,
 )
-from tests.servers import wait_until
+from tests.fakes.supervisor_process import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ WAIT = "import time; time.sleep(60)"
 
 def finished(run: FakeRun, supervisor: SupervisorProcess) -> None:
     """Wait until the platform sees the run's end."""
-    wait_until(lambda: run.status == "FINISHED", timeout_s=15, what=supervisor.log_text)
+    eventually(lambda: run.status == "FINISHED", what=supervisor.log_text)
 
 
 def error_of(run: FakeRun) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def test_lost_completion_is_final(platform: FakePlatform, start_supervisor: Star
     supervisor = start_supervisor()
     run = platform.add_run("done")
     finished(run, supervisor)
-    wait_until(lambda: bool(supervisor.events("workload.exited")))
+    eventually(lambda: bool(supervisor.events("workload.exited")))
     assert [completion["ok"] for completion in run.completions] == [True]
 
 
@@ -116,7 +116,7 @@ def test_stale_start_is_final(platform: FakePlatform, start_supervisor: Start) -
     platform.arm("start", "refuse", status=409, headers=headers)
     supervisor = start_supervisor()
     run = platform.add_run("stale")
-    wait_until(lambda: bool(supervisor.events("workload.exited")), what=supervisor.log_text)
+    eventually(lambda: bool(supervisor.events("workload.exited")), what=supervisor.log_text)
     assert supervisor.events("workload.exited")[0]["phase"] == "done"
     assert len(platform.calls_of("start")) == 1
     assert run.failures == []
@@ -172,7 +172,7 @@ def test_killed_workload_is_reported(platform: FakePlatform, start_supervisor: S
     """A workload killed from outside fails its attempt at once, without waiting for a stall."""
     supervisor = start_supervisor(WAIT)
     run = platform.add_run("killed")
-    wait_until(lambda: run.status == "EXECUTING", what=supervisor.log_text)
+    eventually(lambda: run.status == "EXECUTING", what=supervisor.log_text)
     runner = runner_of(run)
     assert runner is not None
     runner.kill()
@@ -187,7 +187,7 @@ def test_death_while_canceling_completes_the_newer_snapshot(
     """A workload that dies after its run moved on within the attempt completes where it is now."""
     supervisor = start_supervisor(WAIT)
     run = platform.add_run("cancel")
-    wait_until(lambda: run.status == "EXECUTING", what=supervisor.log_text)
+    eventually(lambda: run.status == "EXECUTING", what=supervisor.log_text)
     run.move("PENDING_CANCEL")
     runner = runner_of(run)
     assert runner is not None
@@ -202,13 +202,13 @@ def test_dead_workload_does_not_fail_a_later_attempt(
     """An attempt that belongs to another workload by now is left alone."""
     supervisor = start_supervisor(WAIT)
     run = platform.add_run("other")
-    wait_until(lambda: run.status == "EXECUTING", what=supervisor.log_text)
+    eventually(lambda: run.status == "EXECUTING", what=supervisor.log_text)
     run.attempt += 1
     run.move("EXECUTING")
     runner = runner_of(run)
     assert runner is not None
     runner.kill()
-    wait_until(lambda: bool(supervisor.events("attempt.completed_for_dead_workload")))
+    eventually(lambda: bool(supervisor.events("attempt.completed_for_dead_workload")))
     assert run.completions == []
     assert run.status == "EXECUTING"
 
@@ -230,7 +230,7 @@ def test_what_a_run_started_dies_with_it(platform: FakePlatform, start_superviso
     )
     run = platform.add_run("child")
     finished(run, supervisor)
-    wait_until(lambda: runner_of(run) is None)
+    eventually(lambda: runner_of(run) is None)
 
 
 # -- codes and packages ---------------------------------------------------------------------------
@@ -279,11 +279,11 @@ def test_killed_supervisor_takes_its_workloads_along(
     """After kill -9 no workload goes on working, and the next start clears the folders."""
     supervisor = start_supervisor(WAIT)
     run = platform.add_run("orphan")
-    wait_until(lambda: run.status == "EXECUTING", what=supervisor.log_text)
+    eventually(lambda: run.status == "EXECUTING", what=supervisor.log_text)
     runner = runner_of(run)
     assert runner is not None
     supervisor.kill()
-    wait_until(lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE)
     again = start_supervisor(WAIT)
     assert again.events("workloads.prepared")[0]["cleared"] == [runner_name(run)]
 
@@ -296,23 +296,23 @@ def test_next_start_kills_what_escaped(platform: FakePlatform, start_supervisor:
         "subprocess.Popen(sleep, start_new_session=True)\n" + WAIT
     )
     run = platform.add_run("escaped")
-    wait_until(lambda: run.status == "EXECUTING", what=supervisor.log_text)
+    eventually(lambda: run.status == "EXECUTING", what=supervisor.log_text)
     runner = runner_of(run)
     assert runner is not None
-    wait_until(lambda: bool(runner.children()))
+    eventually(lambda: bool(runner.children()))
     escaped = runner.children()[0]
     supervisor.kill()
-    wait_until(lambda: not runner.is_running())
+    eventually(lambda: not runner.is_running())
     assert escaped.is_running()
     start_supervisor(WAIT)
-    wait_until(lambda: not escaped.is_running() or escaped.status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: not escaped.is_running() or escaped.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_drain_lets_running_work_finish(platform: FakePlatform, start_supervisor: Start) -> None:
     """SIGTERM stops leasing and waits for the attempt that runs; later runs stay queued."""
     supervisor = start_supervisor("import time; time.sleep(1)")
     run = platform.add_run("last")
-    wait_until(lambda: run.status == "EXECUTING", what=supervisor.log_text)
+    eventually(lambda: run.status == "EXECUTING", what=supervisor.log_text)
     assert supervisor.stop() == 0
     assert run.completions[0]["ok"] is True
     assert supervisor.events("supervisor.stopped")
@@ -322,7 +322,7 @@ def test_drain_deadline_ends_and_reports(platform: FakePlatform, start_superviso
     """Work that outlasts the drain is ended and its attempt failed in a way that is retried."""
     supervisor = start_supervisor(WAIT, CROSSFADE_DRAIN_TIMEOUT_SECONDS="0.2")
     run = platform.add_run("long")
-    wait_until(lambda: run.status == "EXECUTING", what=supervisor.log_text)
+    eventually(lambda: run.status == "EXECUTING", what=supervisor.log_text)
     assert supervisor.stop() == 0
     assert error_of(run)["code"] == "TASK_PROCESS_SIGTERM"
 
@@ -331,10 +331,10 @@ def test_second_signal_does_not_wait(platform: FakePlatform, start_supervisor: S
     """A second SIGTERM ends the drain at once."""
     supervisor = start_supervisor(WAIT, CROSSFADE_DRAIN_TIMEOUT_SECONDS="600")
     run = platform.add_run("hurry")
-    wait_until(lambda: run.status == "EXECUTING", what=supervisor.log_text)
+    eventually(lambda: run.status == "EXECUTING", what=supervisor.log_text)
     assert supervisor.process is not None
     supervisor.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: bool(supervisor.events("supervisor.draining")))
+    eventually(lambda: bool(supervisor.events("supervisor.draining")))
     assert supervisor.stop() == 0
 
 
@@ -343,7 +343,7 @@ def test_one_supervisor_per_folder(platform: FakePlatform, start_supervisor: Sta
     first = start_supervisor(WAIT)
     second = start_supervisor(WAIT, ready=False)
     assert second.process is not None
-    assert second.process.wait(20) == 1
+    assert second.process.wait(60) == 1
     assert "another supervisor" in second.log_text
     assert first.process is not None
     assert first.process.poll() is None

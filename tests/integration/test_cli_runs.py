@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.command_line import crossfade
-from tests.fake_rest_api import FakePlatform, serving_rest
+from tests.fake_rest_api import DEV_KEY, FakePlatform, serving_rest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +86,13 @@ def test_an_unknown_task_is_a_warning(platform: FakePlatform) -> None:
         said = crossfade("trigger", "hello", url=url)
     assert said.code == 0
     assert "waits until one has it" in said.err
+
+
+def test_a_development_key_brings_no_warning() -> None:
+    """A development environment has no deployments, so none of them can lack the task."""
+    with serving_rest(FakePlatform()) as url:
+        said = crossfade("trigger", "hello", url=url, key=DEV_KEY)
+    assert (said.code, "warning" in said.err) == (0, False)
 
 
 def test_a_lost_answer_makes_one_run() -> None:

@@ -106,11 +106,11 @@ def test_max_duration_is_enforced(tmp_path: Path, source: str) -> None:
 
 def test_a_finished_attempt_is_not_timed_out_later(tmp_path: Path) -> None:
     """The limit counts per attempt: a failed attempt's timer does not end the next one."""
-    run = FakeRun(run_extra={"maxDuration": 1.2})
+    run = FakeRun(run_extra={"maxDuration": 4})
     source = """
         @task(retry=Retry(min_timeout_ms=1))
         def main(payload, ctx):
-            time.sleep(0.5)
+            time.sleep(1.5)
             if ctx.attempt.number < 3:
                 raise ValueError
             return "done"

@@ -51,6 +51,8 @@ def device(name: str) -> tarfile.TarInfo:
     "member",
     [
         tarfile.TarInfo("../outside"),
+        tarfile.TarInfo("/etc/thing"),
+        link("inner", "tasks.py"),
         tarfile.TarInfo("a/../../outside"),
         link("link", "/etc/passwd"),
         link("link", "../outside"),
@@ -59,20 +61,12 @@ def device(name: str) -> tarfile.TarInfo:
     ],
 )
 def test_nothing_leaves_the_folder(tmp_path: Path, member: tarfile.TarInfo) -> None:
-    """Names and links that lead out, and devices, are refused."""
+    """Names that lead out, links of any kind and devices are refused."""
     folder = tmp_path / "code"
     folder.mkdir()
     with pytest.raises(InvalidArtifact):
         unpack_artifact(archive_of(tmp_path, member), folder)
     assert not (tmp_path / "outside").exists()
-
-
-def test_absolute_names_stay_inside(tmp_path: Path) -> None:
-    """An absolute name loses its root and lands in the folder."""
-    folder = tmp_path / "code"
-    folder.mkdir()
-    unpack_artifact(archive_of(tmp_path, tarfile.TarInfo("/etc/thing")), folder)
-    assert (folder / "etc" / "thing").read_bytes() == b"x"
 
 
 def test_bombs_are_bounded(tmp_path: Path) -> None:
@@ -90,7 +84,7 @@ def test_bombs_are_bounded(tmp_path: Path) -> None:
         unpack_artifact(many, folder, max_members=10)
 
 
-@pytest.mark.parametrize("data", [b"", b"not an archive", gzip.compress(b"neither")[:-6]])
+@pytest.mark.parametrize("data", [b"", b"not an archive", gzip.compress(b"neither", mtime=0)[:-6]])
 def test_what_is_no_archive(tmp_path: Path, data: bytes) -> None:
     """Bytes that are no archive, or end too early, are refused as such."""
     path = tmp_path / "archive"

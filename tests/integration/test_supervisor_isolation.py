@@ -15,8 +15,7 @@ from tests.fakes.supervisor_fixtures import (
     start_supervisor,
     uid_base,
 )
-from tests.fakes.supervisor_process import make_artifact
-from tests.servers import wait_until
+from tests.fakes.supervisor_process import eventually, make_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +35,7 @@ ALLOWED = {
 
 def output_of(run: FakeRun, supervisor: SupervisorProcess) -> dict[str, Any]:
     """Wait for the run's end and give its output."""
-    wait_until(lambda: run.status == "FINISHED", timeout_s=15, what=supervisor.log_text)
+    eventually(lambda: run.status == "FINISHED", what=supervisor.log_text)
     output: dict[str, Any] = json.loads(run.completions[0]["output"])
     return output
 
@@ -86,7 +85,7 @@ def test_folder_is_private_and_goes_with_the_run(
     seen = output_of(platform.add_run("folder"), supervisor)
     assert seen["mode"] == 0o700
     assert seen["temporary"].startswith(seen["cwd"])
-    wait_until(lambda: not Path(seen["cwd"]).exists())
+    eventually(lambda: not Path(seen["cwd"]).exists())
 
 
 def test_workloads_of_root_have_users_of_their_own(
@@ -188,7 +187,7 @@ def test_requirements_that_cannot_be_installed_are_reported(
     files = {"script.py": "", "requirements.txt": "idna==99.1\n"}
     platform.add_artifact("impossible", make_artifact(files))
     run = platform.add_run("impossible", image="impossible")
-    wait_until(lambda: run.status == "FINISHED", timeout_s=30, what=supervisor.log_text)
+    eventually(lambda: run.status == "FINISHED", what=supervisor.log_text)
     assert run.failures[0]["reason"] == "create_failed"
     assert "idna" in run.failures[0]["message"]
     assert run.failures[0]["permanent"] is False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.fakes.supervisor_fixtures import platform, shared_dir, start_supervisor, uid_base
-from tests.servers import wait_until
+from tests.fakes.supervisor_process import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +31,11 @@ def test_no_more_runs_than_fit(platform: FakePlatform, start_supervisor: Start) 
     """With room for two, two runs execute, the rest stays queued and none is handed back."""
     runs = [platform.add_run(f"r{number}") for number in range(5)]
     supervisor = start_supervisor(WAIT, **SMALL)
-    wait_until(
+    eventually(
         lambda: sum(run.status == "EXECUTING" for run in runs) == 2, what=supervisor.log_text
     )
     polls = len(platform.calls_of("heartbeat"))
-    wait_until(lambda: len(platform.calls_of("heartbeat")) > polls + 4)
+    eventually(lambda: len(platform.calls_of("heartbeat")) > polls + 4)
     assert sorted(run.status for run in runs) == ["EXECUTING"] * 2 + ["QUEUED"] * 3
     assert all(run.failures == [] for run in runs)
 
@@ -44,20 +44,20 @@ def test_room_is_used_again(platform: FakePlatform, start_supervisor: Start) -> 
     """When a run ends the next one takes its place, until all are done."""
     runs = [platform.add_run(f"r{number}") for number in range(6)]
     supervisor = start_supervisor(**SMALL)
-    wait_until(
+    eventually(
         lambda: all(run.status == "FINISHED" for run in runs),
-        timeout_s=30,
         what=supervisor.log_text,
     )
     assert all(run.dispatch == 1 for run in runs)
 
 
 def test_too_large_a_run_is_left_to_others(platform: FakePlatform, start_supervisor: Start) -> None:
-    """A run larger than this machine is never taken; one as large as the machine is."""
-    too_large = platform.add_run("huge", cpu=2, memory=2)
-    large = platform.add_run("large", cpu=1, memory=1)
-    supervisor = start_supervisor(**SMALL)
-    wait_until(lambda: large.status == "FINISHED", timeout_s=20, what=supervisor.log_text)
+    """A run larger than this machine is never taken; one that needs most of it is."""
+    too_large = platform.add_run("huge", cpu=9, memory=9)
+    large = platform.add_run("large", cpu=5, memory=5)
+    room = {name: "8" for name in SMALL if name.startswith("RESOURCE_MONITOR")}
+    supervisor = start_supervisor(**{**SMALL, **room})
+    eventually(lambda: large.status == "FINISHED", what=supervisor.log_text)
     assert too_large.dispatch == 0
 
 
@@ -65,10 +65,10 @@ def test_what_does_not_fit_is_handed_back(platform: FakePlatform, start_supervis
     """A platform that hands out more than was asked for gets the run back as no_capacity."""
     supervisor = start_supervisor(**SMALL)
     run = platform.add_run("wrong", cpu=0.5, memory=0.5)
-    wait_until(lambda: run.status == "FINISHED", what=supervisor.log_text)
+    eventually(lambda: run.status == "FINISHED", what=supervisor.log_text)
     platform.ignore_room = True
     large = platform.add_run("larger", cpu=4, memory=8)
-    wait_until(lambda: large.status == "FINISHED", what=supervisor.log_text)
+    eventually(lambda: large.status == "FINISHED", what=supervisor.log_text)
     assert {failure["reason"] for failure in large.failures} == {"no_capacity"}
     assert large.attempt == 0
 
@@ -80,7 +80,7 @@ def test_busy_group_does_not_starve_another(
     busy = [platform.add_run(f"busy{number}", group="group-a") for number in range(12)]
     quiet = platform.add_run("quiet", group="group-b")
     supervisor = start_supervisor(**SMALL)
-    wait_until(lambda: quiet.status == "FINISHED", timeout_s=30, what=supervisor.log_text)
+    eventually(lambda: quiet.status == "FINISHED", what=supervisor.log_text)
     assert any(run.status == "QUEUED" for run in busy)
 
 
@@ -88,7 +88,7 @@ def test_low_memory_stops_leasing(platform: FakePlatform, start_supervisor: Star
     """With less memory really free than the floor, nothing is leased, and heartbeats go on."""
     run = platform.add_run("waiting")
     supervisor = start_supervisor(**{**SMALL, "CROSSFADE_MEMORY_FLOOR_GB": "100000"})
-    wait_until(lambda: len(platform.calls_of("heartbeat")) > 4, what=supervisor.log_text)
+    eventually(lambda: len(platform.calls_of("heartbeat")) > 4, what=supervisor.log_text)
     assert run.status == "QUEUED"
     assert platform.calls_of("dequeue") == []
 
@@ -97,7 +97,7 @@ def test_heartbeat_tells_what_is_used(platform: FakePlatform, start_supervisor: 
     """A heartbeat carries real figures and the runs that execute for the group."""
     run = platform.add_run("beating")
     start_supervisor(WAIT)
-    wait_until(lambda: any(body["tasks"] == [run.id] for _, body in platform.calls_of("heartbeat")))
+    eventually(lambda: any(body["tasks"] == [run.id] for _, body in platform.calls_of("heartbeat")))
     body = platform.calls_of("heartbeat")[-1][1]
     assert body["memory"]["used"] > 0
     assert body["memory"]["available"] > 0
@@ -107,6 +107,6 @@ def test_heartbeat_tells_what_is_used(platform: FakePlatform, start_supervisor: 
 def test_every_poll_names_its_room(platform: FakePlatform, start_supervisor: Start) -> None:
     """The offers of polls that are out together never exceed the machine."""
     supervisor = start_supervisor(**SMALL, TRIGGER_DEQUEUE_MAX_CONSUMER_COUNT="4")
-    wait_until(lambda: len(platform.calls_of("dequeue")) > 4, what=supervisor.log_text)
+    eventually(lambda: len(platform.calls_of("dequeue")) > 4, what=supervisor.log_text)
     offers = [body["maxResources"] for _, body in platform.calls_of("dequeue")]
     assert all(offer["cpu"] <= 1 and offer["memory"] <= 1 for offer in offers)

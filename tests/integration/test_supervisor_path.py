@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.fakes.supervisor_fixtures import platform, shared_dir, start_supervisor, uid_base
-from tests.servers import wait_until
+from tests.fakes.supervisor_process import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,8 @@ def test_leased_run_is_executed_and_completed(
     """A queued run is leased, its code runs in a workload, and its output reaches the platform."""
     supervisor = start_supervisor("result['attempt'] = started['execution']['attempt']['number']")
     run = platform.add_run("one")
-    wait_until(lambda: run.status == "FINISHED", what=supervisor.log_text)
+    eventually(lambda: run.status == "FINISHED", what=supervisor.log_text)
     assert json.loads(run.completions[0]["output"]) == {"attempt": 1}
     assert run.runners == [f"runner-{run.id.removeprefix('run_')}-1"]
-    wait_until(lambda: bool(supervisor.events("workload.exited")))
+    eventually(lambda: bool(supervisor.events("workload.exited")))
     assert list((supervisor.workspace / "runs").iterdir()) == []

@@ -12,8 +12,7 @@ from tests.fakes.supervisor_fixtures import (
     start_supervisor,
     uid_base,
 )
-from tests.fakes.supervisor_process import REPOSITORY, make_artifact
-from tests.servers import wait_until
+from tests.fakes.supervisor_process import REPOSITORY, eventually, make_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +64,7 @@ def execute(
     supervisor = start_supervisor(packages=REPOSITORY)
     platform.add_artifact(IMAGE, make_artifact({"tasks.py": TASKS}))
     run = platform.add_run(task, task=task, payload=json.dumps({"name": "Ada"}), **fields)
-    wait_until(lambda: run.status == "FINISHED", timeout_s=20, what=supervisor.log_text)
+    eventually(lambda: run.status == "FINISHED", what=supervisor.log_text)
     return run, supervisor
 
 

@@ -10,8 +10,7 @@ import jwt
 import pytest
 
 from tests.fakes.supervisor_fixtures import platform, shared_dir, start_supervisor, uid_base
-from tests.fakes.supervisor_process import TOKEN_SECRET
-from tests.servers import wait_until
+from tests.fakes.supervisor_process import TOKEN_SECRET, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -48,7 +47,7 @@ def token(secret: str = TOKEN_SECRET, **changes: Any) -> str:
 def api(start_supervisor: Start) -> Generator[httpx.Client, None, None]:
     """Give a client of a supervisor that leases nothing and has never seen a run."""
     supervisor = start_supervisor(**IDLE)
-    wait_until(lambda: len(supervisor.events("group.connected")) == 2)
+    eventually(lambda: len(supervisor.events("group.connected")) == 2)
     with httpx.Client(base_url=f"http://127.0.0.1:{supervisor.port}", timeout=30) as client:
         yield client
 
@@ -189,7 +188,7 @@ def test_own_workload_must_show_its_token(platform: FakePlatform, start_supervis
     """Nobody without the token this supervisor handed out may speak for the run it started."""
     supervisor = start_supervisor("import time; time.sleep(60)")
     run = platform.add_run("guarded")
-    wait_until(lambda: run.status == "EXECUTING", what=supervisor.log_text)
+    eventually(lambda: run.status == "EXECUTING", what=supervisor.log_text)
     url = f"http://127.0.0.1:{supervisor.port}{path_of(run, 'attempts/complete')}"
     body = {"completion": {"ok": True, "id": run.id}}
     assert httpx.post(url, json=body).status_code == 401
@@ -203,7 +202,7 @@ def test_metrics_are_served(start_supervisor: Start, platform: FakePlatform) -> 
     """What happened is counted and shown on a port of its own."""
     supervisor = start_supervisor(METRICS_ENABLED="true", METRICS_PORT="0")
     run = platform.add_run("counted")
-    wait_until(lambda: run.status == "FINISHED", what=supervisor.log_text)
+    eventually(lambda: run.status == "FINISHED", what=supervisor.log_text)
     port = supervisor.events("supervisor.started")[0]["metrics_port"]
     page = httpx.get(f"http://127.0.0.1:{port}/metrics").text
     assert 'workload_create_duration_seconds_count{outcome="ok"} 1.0' in page

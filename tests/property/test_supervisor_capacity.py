@@ -88,3 +88,14 @@ def test_last_room_can_always_be_offered() -> None:
     assert capacity.take(0, "first", Resources(cpu=0.75, memory=0.75))
     assert capacity.offer(2, memory_free_gb=10) == Resources(cpu=0.25, memory=0.25)
     assert capacity.offer(3, memory_free_gb=10) is None
+
+
+def test_polls_wait_for_room_in_turn() -> None:
+    """A poll that comes back lets the one that waits go first, so that no group keeps the room."""
+    limits = Limits(cpu=0.5, memory_gb=0.5, workloads=100, memory_floor_gb=0)
+    capacity = Capacity(limits, polls=2)
+    assert capacity.offer(0, memory_free_gb=10) is not None
+    assert capacity.offer(1, memory_free_gb=10) is None
+    capacity.withdraw(0)
+    assert capacity.offer(0, memory_free_gb=10) is None
+    assert capacity.offer(1, memory_free_gb=10) is not None

@@ -16,6 +16,7 @@ from django.http import Http404, HttpRequest, JsonResponse
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from runs.errors import TooLarge
 from tenants.errors import Conflict, Invalid, NotFound, Problem, Refused
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ TABLE: Final[dict[type[BaseException], Row]] = {
     ValidationError: _wrong_shape,
     HttpError: _unreadable,
     RequestDataTooBig: _fixed(413, "Request body too large"),
+    TooLarge: _says(413),
     SuspiciousOperation: _fixed(400, "The request is malformed"),
     DataError: _fixed(400, "The request holds a value that cannot be stored"),  # NUL, surrogates
     # credential

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
+
+from pydantic_core import from_json
 
 from runs.selectors import RunFamily, RunView
 from runs.states import FINAL, RunStatus
@@ -113,7 +114,7 @@ def common_fields(run: RunView, *, api_version: str | None) -> dict[str, Any]:
         "expiredAt": iso(run.expired_at),
         "ttl": run.ttl,
         "region": run.region,
-        "metadata": None if run.metadata is None else json.loads(run.metadata),
+        "metadata": None if run.metadata is None else packet_value(run.metadata, run.metadata_type),
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -123,7 +124,7 @@ def packet_value(text: str, packet_type: str) -> Any:
     if packet_type == TEXT:
         return text
     try:
-        value = json.loads(text)
+        value = from_json(text, allow_inf_nan=False)
     except ValueError:
         return text  # stored as it came; showing it beats refusing the whole run
     if packet_type == SUPER_JSON and isinstance(value, dict) and "json" in value:

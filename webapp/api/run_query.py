@@ -16,6 +16,7 @@ DEFAULT_SIZE: Final = 25
 MAX_SIZE: Final = 100
 MAX_VALUES: Final = 100
 MAX_EPOCH_MS: Final = 253_402_300_799_000
+MAX_DIGITS: Final = 18
 
 
 class RunPageQuery(NamedTuple):
@@ -106,15 +107,19 @@ class _Reader(NamedTuple):
         text = self.query.get(key)
         if text is None:
             return DEFAULT_SIZE
-        if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= MAX_SIZE:
+        if not _is_whole(text) or not 1 <= int(text) <= MAX_SIZE:
             self.problems.append(Problem(key, f"should be a whole number from 1 to {MAX_SIZE}"))
             return DEFAULT_SIZE
         return int(text)
 
 
+def _is_whole(text: str) -> bool:
+    return len(text) <= MAX_DIGITS and text.isascii() and text.isdecimal()
+
+
 def _moment(text: str) -> datetime | None:
-    if text.isascii() and text.isdecimal():
-        ms = int(text[:18])
+    if _is_whole(text):
+        ms = int(text)
         return datetime.fromtimestamp(ms / 1000, UTC) if ms <= MAX_EPOCH_MS else None
     try:
         moment = datetime.fromisoformat(text)

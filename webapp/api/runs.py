@@ -22,7 +22,7 @@ from webapp.api.auth import environment_key
 from webapp.api.errors import ApiError
 from webapp.api.run_answers import iso, item_answer, run_answer
 from webapp.api.run_query import read_run_query
-from webapp.api.trigger_body import Options, Tag, one_or_many, source_of
+from webapp.api.trigger_body import Headers, Options, Tag, one_or_many, source_of
 
 router = Router(auth=environment_key, tags=["runs"])
 RETRY = {"x-should-retry": "true"}
@@ -99,7 +99,7 @@ def replay(request: HttpRequest, run_id: str) -> dict[str, Any]:
         caller_of(request),
         run_id=run_id,
         region=overrides.region,
-        source=source_of(request.headers),
+        source=source_of(Headers(request.META)),
         now=datetime.now(UTC),
     )
     return {"id": made.run_id}

@@ -6,10 +6,13 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from annotated_types import MaxLen
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from runs.calls import (
     DEFAULT_KEY_TTL_S,
@@ -24,6 +27,7 @@ from runs.machines import PRESETS
 from tenants.errors import Invalid, Problem, Refused
 
 MAX_KEY = 2048
+MAX_INDEXED_BYTES = 1024  # an index entry of PostgreSQL has room for some 2,700
 MAX_CONCURRENCY_KEY = 512
 MAX_TASK_ID = 128
 JSON_TYPE = "application/json"
@@ -51,7 +55,7 @@ def one_or_many(value: object) -> object:
 
 
 def _machine(value: object) -> object:
-    if value not in PRESETS:
+    if not isinstance(value, str) or value not in PRESETS:
         raise ValueError(f"should be one of {', '.join(PRESETS)}")
     return value
 
@@ -69,6 +73,7 @@ def _no_nul(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_no_nul)]
 Tag = Annotated[Text, MaxLen(MAX_TAG_LENGTH)]
+ConcurrencyKey = Annotated[Text, MaxLen(MAX_CONCURRENCY_KEY)]
 Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=0, le=MAX_S)]
 Tags = Annotated[list[Tag], BeforeValidator(one_or_many)]
 
@@ -96,9 +101,7 @@ class TriggerOptions(Options):
     """What a trigger may say beside the payload."""
 
     queue: QueueOption | None = None
-    concurrencyKey: Annotated[Text | None, BeforeValidator(_text), MaxLen(MAX_CONCURRENCY_KEY)] = (  # noqa: N815
-        None
-    )
+    concurrencyKey: Annotated[ConcurrencyKey | None, BeforeValidator(_text)] = None  # noqa: N815
     delay: Text | None = None
     ttl: Seconds | None = None
     idempotencyKey: Annotated[Text, MaxLen(MAX_KEY)] | None = None  # noqa: N815
@@ -127,9 +130,25 @@ class TriggerBody(Options):
     options: TriggerOptions | None = None
 
 
-def read_trigger(
-    raw: bytes, *, task: str, headers: Mapping[str, str], now: datetime
-) -> TriggerCall:
+class Headers:
+    """The headers of a request, read from its environ: Django's own mapping copies all of them."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def get(self, name: str, default: str = "") -> str:
+        """Give a header's text, `default` when there is none."""
+        return self._environ.get(_environ_name(name), default)
+
+
+@cache
+def _environ_name(header: str) -> str:
+    return "HTTP_" + header.upper().replace("-", "_")
+
+
+def read_trigger(raw: bytes, *, task: str, headers: Headers, now: datetime) -> TriggerCall:
     """Give the call a body describes, or raise `Invalid` or `Refused` naming the field."""
     body = _parse(raw)
     options = body.options if body.options is not None else TriggerOptions()
@@ -159,7 +178,7 @@ def read_trigger(
         region=options.region or None,
         lock_to_version=options.lockToVersion,
         is_test=bool(options.test),
-        idempotency_key=key or None,
+        idempotency_key=_indexed(key),
         idempotency_key_shown=_shown_key(options) or key or None,
         idempotency_key_ttl_s=key_ttl_s(ttl_text, default_s=DEFAULT_KEY_TTL_S),
         request_key=_request_key(headers),
@@ -211,7 +230,7 @@ def _payload_text(body: TriggerBody, payload_type: str) -> str | None:
     if "payload" not in body.model_fields_set:
         return None
     if payload_type == JSON_TYPE:
-        return _json_text(body.payload)
+        return _json_text("payload", body.payload)
     if not isinstance(body.payload, str):
         raise _invalid("payload", f"should be a string, as {payload_type} says")
     if "\x00" in body.payload:
@@ -219,9 +238,12 @@ def _payload_text(body: TriggerBody, payload_type: str) -> str | None:
     return body.payload
 
 
-def _json_text(value: object) -> str:
+def _json_text(key: str, value: object) -> str:
     """Write JSON with every character as PostgreSQL's text can hold it."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    except ValueError:
+        raise _invalid(key, "should be JSON, which has no NaN and no Infinity") from None
 
 
 def _metadata_text(metadata: object) -> str | None:
@@ -231,12 +253,12 @@ def _metadata_text(metadata: object) -> str | None:
     value = metadata
     if isinstance(metadata, str):
         try:
-            value = json.loads(metadata)
+            value = from_json(metadata, allow_inf_nan=False)
         except ValueError:
             raise _invalid("options.metadata", "should be a JSON object") from None
     if not isinstance(value, dict):
         raise _invalid("options.metadata", "should be a JSON object")
-    return _json_text(value)
+    return _json_text("options.metadata", value)
 
 
 def _delay(delay: str | None, now: datetime) -> datetime | None:
@@ -260,11 +282,19 @@ def _shown_key(options: TriggerOptions) -> str | None:
     return given.key if isinstance(given.key, str) else "-".join(given.key)
 
 
-def _request_key(headers: Mapping[str, str]) -> str | None:
-    return (headers.get("x-trigger-request-idempotency-key") or "")[:MAX_KEY] or None
+def _request_key(headers: Headers) -> str | None:
+    return _indexed(headers.get("x-trigger-request-idempotency-key"))
 
 
-def source_of(headers: Mapping[str, str]) -> str:
+def _indexed(key: str | None) -> str | None:
+    """Give a key as an index can hold it: one of more bytes than that is known by its digest."""
+    data = (key or "").encode()
+    if len(data) > MAX_INDEXED_BYTES:
+        return f"sha256:{sha256(data).hexdigest()}"
+    return key or None
+
+
+def source_of(headers: Headers) -> str:
     """Give who sent a request, by its own word; anything unknown counts as `api`."""
     source = headers.get("x-trigger-source", "")
     return source if source in SOURCES else "api"

@@ -123,6 +123,7 @@ def supervisor_environment(around: Surroundings, worker_tokens: Sequence[str]) -
     return {
         **_shared(around),
         "CROSSFADE_PROCESS": "supervisor-container",
+        "METRICS_PORT": str(around.ports.supervisor_metrics),
         "TRIGGER_API_URL": around.web_url,
         "TRIGGER_WORKER_TOKEN": ",".join(worker_tokens),
         "MANAGED_WORKER_SECRET": around.secrets.managed_worker_secret,

@@ -33,6 +33,7 @@ class Ports:
     postgres: int
     valkey: int
     supervisor_container: int
+    supervisor_metrics: int
 
     @classmethod
     def from_web(cls, web: int) -> Self:
@@ -42,6 +43,7 @@ class Ports:
             postgres=web + POSTGRES,
             valkey=web + VALKEY,
             supervisor_container=web + SUPERVISOR_CONTAINER,
+            supervisor_metrics=web + SUPERVISOR_METRICS,
         )
 
 

@@ -1,0 +1,36 @@
+"""Which tests of a suite share a process when several run side by side.
+
+Tests of the live stack share one, so that there is one stack; any other test goes wherever there is
+room. The process that distributes knows tests by their names alone, so the file's name says it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    import pytest
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
+
+LIVE_FILES = ("test_live_", "test_sdk_")
+
+
+def is_live(file_name: str) -> bool:
+    """Say whether a file of this name may use the live stack."""
+    return file_name.startswith(LIVE_FILES)
+
+
+class OneLiveProcess(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
+    """Hands out tests one by one, but those of the live stack in one piece."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "live" if is_live(file.rpartition("/")[2]) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Give what distributes the tests."""
+    return OneLiveProcess(config, log)

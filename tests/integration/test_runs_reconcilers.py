@@ -1,0 +1,188 @@
+"""What brings runs back: due times, versions that arrived, leases that ran out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from runs.reconcilers import (
+    RECONCILERS,
+    release_due_runs,
+    release_waiting_versions,
+    repair_stalled_runs,
+)
+from runs.retry import MAX_DELIVERIES
+from runs.tasks import reconcile
+from tests.running import (
+    World,
+    change,
+    check_books,
+    executing,
+    leased,
+    make_due,
+    make_version,
+    make_world,
+    race,
+    read_books,
+    rows_of,
+    run_of,
+    stall,
+    states_of,
+    task,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    """Give a world with one task that may be tried three times."""
+    return make_world()
+
+
+def stalled(world: World, run_id: str) -> None:
+    """Let the run's lease run out and repair it, twice: the second time nothing is left to do."""
+    stall(run_id)
+    assert (repair_stalled_runs(), repair_stalled_runs()) == (1, 0)
+    check_books()
+
+
+def test_an_empty_world_needs_no_repair(world: World) -> None:
+    """Nothing waits too long, so nothing is touched: not a waiting, a leased or an executing run."""
+    runs = [executing(world)[0], leased(world)[0], world.trigger(), world.trigger("unknown")]
+    before = [run_of(run_id).snapshot_id for run_id in runs]
+    assert [act() for act in RECONCILERS.values()] == [0, 0, 0]
+    assert [run_of(run_id).snapshot_id for run_id in runs] == before
+
+
+def test_a_lease_that_was_never_started_is_handed_out_again(world: World) -> None:
+    """After a while, counted; the runner of the lost lease comes too late."""
+    run_id, snapshot = leased(world)
+    stalled(world, run_id)
+    assert (states_of(run_id), run_of(run_id).deliveries) == (("QUEUED", "PENDING"), 1)
+    assert read_books().places[run_id] == ["delayed"]
+    make_due(run_id)
+    release_due_runs()
+    message = world.lease_one()
+    assert (message.run.friendlyId, message.dispatch) == (run_id, 2)
+    assert message.snapshot.friendlyId > snapshot
+
+
+def test_the_twelfth_lost_lease_ends_the_run(world: World) -> None:
+    """Eleven are handed out again."""
+    run_id, _ = leased(world)
+    for _ in range(MAX_DELIVERIES - 1):
+        stalled(world, run_id)
+        make_due(run_id)
+        release_due_runs()
+        assert world.lease_one().run.friendlyId == run_id
+    stalled(world, run_id)
+    assert states_of(run_id) == ("FINISHED", "SYSTEM_FAILURE")
+    assert (run_of(run_id).error or {})["code"] == "TASK_RUN_DEQUEUED_MAX_RETRIES"
+
+
+def test_a_silent_attempt_is_tried_again_elsewhere(world: World) -> None:
+    """Through the queue after a moment, as the next attempt; after the last one the run ends."""
+    run_id, snapshot = executing(world)
+    for attempt in (2, 3):
+        stalled(world, run_id)
+        assert states_of(run_id) == ("QUEUED", "PENDING")
+        make_due(run_id)
+        release_due_runs()
+        message = world.lease_one()
+        assert message.run.attemptNumber == attempt
+        snapshot = world.start(run_id, message.snapshot.friendlyId)
+    stalled(world, run_id)
+    run = run_of(run_id)
+    assert (run.status, run.attempt_number) == ("COMPLETED_WITH_ERRORS", 3)
+    assert (run.error or {})["code"] == "TASK_RUN_STALLED_EXECUTING"
+    assert snapshot < run.snapshot_id
+
+
+def test_a_silent_attempt_in_development_is_canceled() -> None:
+    """The developer has stopped it: there is nobody to run it again, and nothing has failed."""
+    world = make_world(slug="dev")
+    run_id, _ = executing(world)
+    stalled(world, run_id)
+    assert states_of(run_id) == ("FINISHED", "CANCELED")
+    assert (run_of(run_id).error or {})["code"] == "TASK_RUN_STALLED_EXECUTING"
+
+
+def test_a_silent_wait_in_place_is_tried_again(world: World) -> None:
+    """An attempt that waits with its workload up has its own code."""
+    run_id, _ = executing(world)
+    change(
+        "UPDATE runs_taskrun SET execution_status = 'EXECUTING_WITH_WAITPOINTS' WHERE id = %s",
+        run_id,
+    )
+    stalled(world, run_id)
+    assert states_of(run_id) == ("QUEUED", "PENDING")
+
+
+def test_one_that_cannot_be_repaired_does_not_keep_the_others(world: World) -> None:
+    """A lease of a run that is gone, or of one in no state to repair, is passed over."""
+    gone, odd, whole = (leased(world)[0] for _ in range(3))
+    for run_id in (gone, odd, whole):
+        stall(run_id)
+    change("UPDATE runs_taskrun SET execution_status = 'QUEUED_EXECUTING' WHERE id = %s", odd)
+    change("DELETE FROM runs_taskrun WHERE id = %s", gone)
+    assert repair_stalled_runs() == 1
+    assert states_of(whole) == ("QUEUED", "PENDING")
+
+
+def test_many_due_runs_are_released_oldest_first(world: World) -> None:
+    """All of them, each into its lane, in the order of their times."""
+    until = datetime.now(UTC) + timedelta(hours=1)
+    runs = [world.trigger(delay_until=until + timedelta(seconds=n)) for n in range(20)]
+    for run_id in reversed(runs):
+        make_due(run_id)
+    assert (release_due_runs(), release_due_runs()) == (20, 0)
+    check_books()
+    assert [world.lease_one().run.friendlyId for _ in runs] == runs
+
+
+def test_only_runs_whose_task_arrived_are_released(world: World) -> None:
+    """The others, and other environments' runs of the same task, go on waiting."""
+    staging = world.in_environment(world.tenant, "stg")
+    new, other, elsewhere = world.trigger("new"), world.trigger("other"), staging.trigger("new")
+    make_version(world.tenant, task("hello"), task("new"))
+    assert (release_waiting_versions(), release_waiting_versions()) == (1, 0)
+    assert [states_of(run_id)[0] for run_id in (new, other, elsewhere)] == [
+        "QUEUED",
+        "RUN_CREATED",
+        "RUN_CREATED",
+    ]
+    check_books()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_at_once_repair_once(redis_url: str) -> None:
+    """Four processes with the same work to do: each run is moved by one of them."""
+    world = make_world()
+    for run_id in [leased(world)[0] for _ in range(6)]:
+        stall(run_id)
+    until = datetime.now(UTC) + timedelta(hours=1)
+    for run_id in [world.trigger(delay_until=until) for _ in range(6)]:
+        make_due(run_id)
+    waiting = [world.trigger("new") for _ in range(6)]
+    make_version(world.tenant, task("hello"), task("new"))
+    names = list(RECONCILERS)
+    race(6, lambda number: RECONCILERS[names[number % 3]]())
+    assert {states_of(run_id)[0] for run_id in waiting} == {"QUEUED"}
+    check_books()
+    moves = rows_of(
+        "SELECT run_id FROM runs_runsnapshot GROUP BY run_id, event HAVING count(*) > 1"
+    )
+    assert moves == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_tick_that_finds_another_at_work_does_nothing(redis_url: str) -> None:
+    """A reconciler runs once at a time; the lock is free again afterwards."""
+    world = make_world()
+    stall(leased(world)[0])
+    fixed = race(4, lambda _: reconcile("repair_stalled_runs"))
+    assert sum(fixed) == 1
+    stall(leased(world)[0])
+    assert reconcile("repair_stalled_runs") == 1

@@ -1,0 +1,111 @@
+// What users of the SDK do. The address and the key come from the environment, as they do for them.
+
+import {
+  configure,
+  deployments,
+  idempotencyKeys,
+  runs,
+  tasks,
+} from "@trigger.dev/sdk";
+import { apiClientManager } from "@trigger.dev/core/v3";
+import { failureOf, play } from "./play.mjs";
+
+const ONCE = { retry: { maxAttempts: 1 } };
+
+async function everyOption({ task, options }) {
+  const key = await idempotencyKeys.create("user-key", { scope: "global" });
+  const payload = { a: 1, at: new Date(0) };
+  const handle = await tasks.trigger(task, payload, { ...options, idempotencyKey: key });
+  return { handle, run: await runs.retrieve(handle.id) };
+}
+
+async function payloads({ task, values }) {
+  const seen = [];
+  for (const value of values) {
+    const handle = await tasks.trigger(task, value);
+    seen.push((await runs.retrieve(handle)).payload);
+  }
+  const none = await runs.retrieve(await tasks.trigger(task));
+  return { seen, none: "payload" in none && none.payload !== undefined };
+}
+
+async function poll({ task, payload }) {
+  const handle = await tasks.trigger(task, { ...payload, at: new Date(0) });
+  return await runs.poll(handle, { pollIntervalMs: 200 });
+}
+
+async function sameKey({ task }) {
+  const key = await idempotencyKeys.create(["order", "7"]);
+  const first = await tasks.trigger(task, { n: 1 }, { idempotencyKey: key });
+  const second = await tasks.trigger(task, { n: 2 }, { idempotencyKey: key });
+  const other = await tasks.trigger(task, { n: 3 }, { idempotencyKey: "another" });
+  return { first, second, other };
+}
+
+async function list({ queries }) {
+  const found = [];
+  for (const query of queries) {
+    const ids = [];
+    for await (const run of runs.list({ limit: 2, ...query })) ids.push(run.id);
+    found.push(ids);
+  }
+  return found;
+}
+
+async function pages({ query }) {
+  const ids = (page) => page.data.map((run) => run.id);
+  const first = await runs.list(query);
+  const second = await first.getNextPage();
+  const third = await second.getNextPage();
+  const back = await third.getPreviousPage();
+  const start = await back.getPreviousPage();
+  return {
+    forward: [first, second, third].map(ids),
+    backward: [back, start].map(ids),
+    ends: [third.hasNextPage(), start.hasPreviousPage()],
+    item: first.data[0],
+  };
+}
+
+async function cancel({ run }) {
+  return { answer: await runs.cancel(run), run: await runs.retrieve(run) };
+}
+
+async function replay({ run }) {
+  const made = await runs.replay(run);
+  return { made, run: await runs.retrieve(made.id) };
+}
+
+async function tag({ run, tags, more }) {
+  const client = apiClientManager.clientOrThrow();
+  const answer = await client.addTags(run, { tags });
+  const again = await client.addTags(run, { tags: tags[0] });
+  const refused = await failureOf(() => client.addTags(run, { tags: more }, ONCE));
+  return { answer, again, refused, run: await runs.retrieve(run) };
+}
+
+async function versions() {
+  return { current: await deployments.retrieveCurrent(), page: await deployments.list({ limit: 5 }) };
+}
+
+async function errors({ unknownRun }) {
+  const found = {
+    unknownRun: await failureOf(() => runs.retrieve(unknownRun, ONCE)),
+    cancelUnknown: await failureOf(() => runs.cancel(unknownRun)),
+    replayUnknown: await failureOf(() => runs.replay(unknownRun)),
+    badMachine: await failureOf(() => tasks.trigger("t", {}, { machine: "huge" })),
+    badRegion: await failureOf(() => tasks.trigger("t", {}, { region: "mars-1" })),
+    manyTags: await failureOf(() => tasks.trigger("t", {}, { tags: [..."abcdefghijk"] })),
+    tooLarge: await failureOf(() =>
+      tasks.trigger("t", {}, { metadata: { text: "x".repeat(300_000) } })
+    ),
+    badStatus: await failureOf(() => runs.list({ status: "SOMEHOW" })),
+  };
+  configure({ accessToken: "tr_prod_nobody" });
+  found.unknownKey = await failureOf(() => tasks.trigger("t", {}));
+  return found;
+}
+
+await play({
+  everyOption, payloads, poll, sameKey, list, pages, cancel, replay, tag, versions, errors,
+});
