@@ -183,6 +183,16 @@ def test_a_list_costs_few_queries(
         page_of(client, shop.path())
 
 
+def test_a_failure_nobody_foresaw_is_a_page_too(shop: Shop) -> None:
+    """A page that breaks answers 500 without a trace of its inside."""
+    client = browser(shop.person)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE runs_taskrun RENAME TO runs_taskrun_gone")
+    page = page_of(client, shop.path(), status=500)
+    assert "Something went wrong on our side" in page
+    assert "runs_taskrun" not in page
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_lost_database_is_a_page_too() -> None:
     """Without the database a page answers 503 and says that nothing is lost."""

@@ -12,6 +12,7 @@ from runs.states import FINAL, Event, ExecutionStatus, RunStatus
 from tenants.errors import Invalid
 from webapp.dashboard import machine_paths, words
 from webapp.dashboard.run_filters import MAX_VALUES, Filters, read_filters
+from webapp.dashboard.run_rows import example_for
 from webapp.dashboard.run_times import headline, ran, waited
 from webapp.dashboard.timeline import MAX_SPANS, timeline
 from webapp.dashboard.words import STATUS_BY_NAME, STATUS_WORDS, duration_text, relative_text
@@ -25,7 +26,7 @@ def seconds(count: float) -> timedelta:
     return timedelta(seconds=count)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
     """A run's state and times."""
 
@@ -51,7 +52,7 @@ ENDED = Run(
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Snapshot:
     """A recorded state."""
 
@@ -61,11 +62,11 @@ class Snapshot:
     attempt_number: int | None = None
     run_status: str = RunStatus.EXECUTING
     is_valid: bool = True
+    created_at: datetime = NOW
 
-    @property
-    def created_at(self) -> datetime:
-        """The moment it was made."""
-        return NOW + seconds(self.at_s)
+    def __post_init__(self) -> None:
+        """Reckon the moment it was made."""
+        self.created_at = NOW + seconds(self.at_s)
 
 
 def test_the_examples_in_the_documentation_hold() -> None:
@@ -180,6 +181,13 @@ def test_filters_that_cannot_be_are_refused() -> None:
         read_filters({"status": ["odd"]})
     with pytest.raises(Invalid, match="tag: at most"):
         read_filters({"tag": [str(number) for number in range(MAX_VALUES + 1)]})
+
+
+def test_an_empty_list_proposes_what_can_be_done() -> None:
+    """The greeting is proposed where it is deployed, or nothing is; else a task there is."""
+    assert example_for([]).task == "hello-world"
+    assert example_for(["charge", "hello-world"]).task == "hello-world"
+    assert example_for(["charge"]) == ("charge", "{}")
 
 
 def test_a_timeline_has_each_stretch_once() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from runs.states import FINAL, RunStatus
 from webapp.api.run_answers import error_value, packet_value
 from webapp.dashboard.run_times import ran, waited
-from webapp.dashboard.words import Moment, duration_text, moment
+from webapp.dashboard.words import Moment, count_text, duration_text, moment
 
 if TYPE_CHECKING:
     from runs.selectors import RunView
@@ -75,7 +75,7 @@ def placement(run: RunView) -> list[Fact]:
         Fact("Plan at trigger", text=run.plan or "unknown"),
         Fact("Queue", code=run.queue_name),
         Fact("Execution status", code=run.execution_status),
-        Fact("Handed out", text=f"{run.dispatch_number} times" if run.dispatch_number else ""),
+        Fact("Handed out", text=count_text(run.dispatch_number, "time")),
         Fact("Lost leases", text=str(run.deliveries) if run.deliveries else ""),
         Fact("Organization", code=run.organization_id),
         Fact("Environment", code=run.environment_id),

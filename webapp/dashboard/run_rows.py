@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from runs.states import FINAL
 from webapp.dashboard.run_times import ran
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from runs.selectors import RunView
 
-SHORT_ID = 8  # the random end of an id; its beginning is the time
+SHORT_ID: Final = 8  # the random end of an id; its beginning is the time
 
 
 class RunRow(NamedTuple):
@@ -38,6 +38,21 @@ class RunRow(NamedTuple):
     version: str | None
     tags: list[str]
     is_test: bool
+
+
+class Example(NamedTuple):
+    """A trigger that an empty list proposes."""
+
+    task: str
+    payload: str
+
+
+GREETING: Final = Example("hello-world", '{"name":"Ada"}')  # of the bundled examples
+
+
+def example_for(tasks: Sequence[str]) -> Example:
+    """Give what to trigger first: the greeting if it is deployed or nothing is, else any task."""
+    return GREETING if not tasks or GREETING.task in tasks else Example(tasks[0], "{}")
 
 
 def run_row(run: RunView, now: datetime) -> RunRow:

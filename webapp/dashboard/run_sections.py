@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
+from ledger.ids import body_of
 from runs.selectors import get_family, list_logs
 from webapp.dashboard.run_facts import Fact, Packet, packet, placement, shown_output
 from webapp.dashboard.run_rows import RunRow, run_row
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from runs.selectors import LogView, RunView, SnapshotView
 
-LOUD = frozenset({"error", "fatal", "critical"})
+LOUD = frozenset({"stderr", "error", "fatal", "critical"})
 
 
 class Relatives(NamedTuple):
@@ -121,13 +122,14 @@ def _log_row(line: LogView) -> LogRow:
         anchor=f"log-{line.attempt}-{line.seq}",
         at=clock_text(line.at),
         source=source,
-        is_loud=source in LOUD or source == "stderr",
+        is_loud=source.lower() in LOUD,
         text=line.text,
     )
 
 
 def _snapshot_row(snapshot: SnapshotView) -> SnapshotRow:
-    by = (snapshot.worker_instance, snapshot.runner_id)
+    run = body_of(snapshot.run_id)  # part of the runner's name, and known on its page
+    by = (snapshot.worker_instance, (snapshot.runner_id or "").replace(run, "…"))
     return SnapshotRow(
         id=snapshot.id,
         at=clock_text(snapshot.created_at),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from runs.states import FINAL, ExecutionStatus, RunStatus
-from webapp.dashboard.words import count_text, duration_text, relative_text
+from webapp.dashboard.words import count_text, duration_text
 
 
 class TimedRun(Protocol):
@@ -78,12 +78,12 @@ def _ending(run: TimedRun, status: RunStatus, spent: str, place: str) -> str:
 
 def _standing(run: TimedRun, status: RunStatus, spent: str, place: str, now: datetime) -> str:
     number = run.attempt_number
-    starts = relative_text(max(run.delay_until or now, now), now)
+    left = (run.delay_until or now) - now
     sentences = {
         RunStatus.PENDING: f"Run is queued for attempt {number + 1}{place}"
         if number
         else f"Run has been queued for {spent}{place}",
-        RunStatus.DELAYED: f"Run starts {starts}{place}",
+        RunStatus.DELAYED: f"Run starts in {duration_text(left)}{place}",
         RunStatus.PENDING_VERSION: f"Run waits until a version that has the task {run.task_slug}"
         " is deployed",
         RunStatus.DEQUEUED: f"Run is starting attempt {number + 1}{place}",

@@ -25,7 +25,7 @@ from webapp.dashboard.access import Place, place_for
 from webapp.dashboard.answers import see_other
 from webapp.dashboard.run_facts import overview, shown_error
 from webapp.dashboard.run_filters import KEYS, read_filters
-from webapp.dashboard.run_rows import is_live, run_row, summary
+from webapp.dashboard.run_rows import example_for, is_live, run_row, summary
 from webapp.dashboard.run_sections import log_section, packets, relatives, staff_section
 from webapp.dashboard.run_times import headline
 from webapp.dashboard.timeline import MAX_SPANS, timeline
@@ -55,7 +55,7 @@ def run_list(request: HttpRequest, organization: str, environment: str) -> HttpR
         after=after,
         before=before,
     )
-    rows = [run_row(run, now) for run in page.runs]
+    rows, tasks = [run_row(run, now) for run in page.runs], _known_tasks(place)
     context = {
         "place": place,
         "section": "runs",
@@ -64,7 +64,8 @@ def run_list(request: HttpRequest, organization: str, environment: str) -> HttpR
         "not_found": wanted,
         "filters": filters,
         "words": STATUS_WORDS.values(),
-        "tasks": _known_tasks(place),
+        "tasks": tasks,
+        "example": example_for(tasks),
         "newer": _page_query(filters.pairs, "before", page.previous),
         "older": _page_query(filters.pairs, "after", page.next),
         "is_first": after is None and before is None,
@@ -88,6 +89,7 @@ def run_page(
         "place": place,
         "section": "runs",
         "run": run,
+        "tags": sorted(run.tags),
         "status": status_word(run.status, run.execution_status),
         "headline": headline(run, now),
         "is_live": run.execution_status != ExecutionStatus.FINISHED,

@@ -7,7 +7,7 @@
   function isBeingUsed(part) {
     const selection = document.getSelection();
     const hasText = selection !== null && !selection.isCollapsed && part.contains(selection.anchorNode);
-    return document.hidden || hasText;
+    return document.hidden || hasText || part.querySelector(":active") !== null;
   }
 
   function replace(part, fresh) {
