@@ -65,7 +65,7 @@ openapi: setup-dev ## write docs/openapi.json anew
 
 docs: setup-dev ## write the generated parts of the pages anew
 	@$(BIN)/python -m runs.states_doc
-	@$(BIN)/python -m bench.tables
+	@$(BIN)/python -m bench.pages
 
 test: setup-dev ## the whole suite on its own servers
 	@$(BIN)/python -m pytest -n $(XDIST) -m "not long"

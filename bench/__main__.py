@@ -11,17 +11,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import FrameType
 
 from bench.groups import queue, stack, start, trigger
-from bench.results import merged, read_rows, text_table, with_table, write_rows
+from bench.pages import RESULTS, write_pages
+from bench.results import merged, read_rows, text_table, write_rows
 from bench.rows import GROUPS, Row, complete
 from bench.waiting import Unmeasurable
 from webapp.embedded.environment import Choices, read_choices
 
-RESULTS = Path(__file__).with_name("results") / "latest.json"
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 MEASURES: Mapping[str, Callable[[Choices], list[Row]]] = {
     "stack": stack.measure,
     "trigger": trigger.measure,
@@ -40,7 +38,7 @@ def main() -> int:
     choices = read_choices(os.environ)  # noqa: TID251 - the edge of the benchmarks
     failed = [group for group in groups if not _measure(group, choices)]
     rows = read_rows(RESULTS)
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+    write_pages(rows)
     print(f"\n{text_table(rows)}")
     return 1 if failed else 0
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bench.figures import median, percentile, times_better
-from bench.results import merged, text_table
+from bench.pages import PAGES, RESULTS
+from bench.results import merged, read_rows, text_table, with_table
 from bench.rows import GROUPS, KEPT, Row, complete
 
 PROMISED = {
@@ -68,3 +71,10 @@ def test_percentiles_are_values_that_occurred() -> None:
     values = [float(number) for number in range(1, 101)]
     assert median([3.0, 1.0, 2.0]) == 2.0
     assert 99 <= percentile(values, 99) <= 100
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_show_the_figures_that_were_measured(page: Path) -> None:
+    """The table of a page is the one that the latest results give."""
+    text = page.read_text(encoding="utf-8")
+    assert text == with_table(text, read_rows(RESULTS))
