@@ -123,9 +123,9 @@ class LiveStack:
         os.kill(before, signal.SIGKILL)
         wait_until(lambda: self.pid(process) != before, what=f"{process} started again")
         if process == "web":
-            wait_until(lambda: answers_ok(f"{self.url}/readyz"), timeout_s=30, what="web")
+            wait_until(lambda: answers_ok(f"{self.url}/readyz"), timeout_s=90, what="web")
         if process == SUPERVISOR:
-            wait_until(lambda: answers_ok(f"{self.supervisor_url}/health"), timeout_s=30)
+            wait_until(lambda: answers_ok(f"{self.supervisor_url}/health"), timeout_s=90)
 
     def logs_since(self, sizes: Mapping[Path, int]) -> str:
         """Give the last lines each process wrote after its log had these sizes."""

@@ -31,7 +31,7 @@ def lines_of(file: Path) -> Counter[str]:
 def test_run_survives_its_supervisor(live_stack: LiveStack, shared_file: Path) -> None:
     """A run whose supervisor was killed is tried again, and no attempt begins twice."""
     run_id = live_stack.trigger("chaos-append", appending(shared_file, sleep_ms=2000))
-    wait_until(lambda: lines_of(shared_file).total() == 1, timeout_s=30, what="an attempt began")
+    wait_until(lambda: lines_of(shared_file).total() == 1, timeout_s=90, what="an attempt began")
     live_stack.kill(SUPERVISOR)
     run = live_stack.wait_run(run_id, timeout_s=LONG_S)
     assert (run["status"], run["attemptCount"]) == ("COMPLETED", 2)
@@ -45,7 +45,7 @@ def test_executing_run_survives(live_stack: LiveStack, shared_file: Path, proces
     It does so in its first attempt unless the process stays away for longer than a lease holds.
     """
     run_id = live_stack.trigger("chaos-append", appending(shared_file, sleep_ms=2000))
-    wait_until(lambda: lines_of(shared_file).total() == 1, timeout_s=30, what="an attempt began")
+    wait_until(lambda: lines_of(shared_file).total() == 1, timeout_s=90, what="an attempt began")
     live_stack.kill(process)
     run = live_stack.wait_run(run_id, timeout_s=LONG_S)
     assert run["status"] == "COMPLETED"
