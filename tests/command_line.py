@@ -20,10 +20,15 @@ class Said:
     err: str
 
 
+def command_environment(url: str, key: str = PROD_KEY) -> dict[str, str]:
+    """Give the whole environment of a command."""
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}  # noqa: TID251
+    return env | {"TRIGGER_API_URL": url, "TRIGGER_SECRET_KEY": key}
+
+
 def crossfade(*arguments: str, url: str = "", key: str = PROD_KEY, stdin: str = "") -> Said:
     """Run the command line in a process of its own."""
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}  # noqa: TID251
-    env |= {"TRIGGER_API_URL": url, "TRIGGER_SECRET_KEY": key}
+    env = command_environment(url, key)
     ended = subprocess.run(
         [sys.executable, "-m", "crossfade", *arguments],
         env=env,

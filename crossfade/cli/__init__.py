@@ -13,15 +13,32 @@ from crossfade.client.errors import ApiError, ConnectionFailed
 from crossfade.errors import CrossfadeError
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Sequence
 
+    from crossfade.cli.environment import CliEnvironment
+
 _INTERRUPTED = 130
+_UNREAD = 141  # as a shell reports a program whose reader went away
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. 0: done; 1: it failed, or the run it waited for did; 2: bad usage."""
     parsed = parse(sys.argv[1:] if arguments is None else arguments)
     environment = read_cli_environment(os.environ)  # noqa: TID251 - the edge of this process
+    try:
+        return _run(parsed, environment)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; the interpreter must not try to flush the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _UNREAD
+    except KeyboardInterrupt:
+        say("error", "interrupted")
+        return _INTERRUPTED
+
+
+def _run(parsed: Namespace, environment: CliEnvironment) -> int:
+    """Run a parsed command; what is expected to go wrong becomes a sentence."""
     try:
         code: int = parsed.command(parsed, environment)
     except CommandFailed as error:
@@ -39,7 +56,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CrossfadeError as error:
         say("error", str(error))
         return 1
-    except KeyboardInterrupt:
-        say("error", "interrupted")
-        return _INTERRUPTED
     return code

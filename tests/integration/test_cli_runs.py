@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.command_line import crossfade
+from tests.command_line import command_environment, crossfade
 from tests.fake_rest_api import DEV_KEY, FakePlatform, serving_rest
 
 if TYPE_CHECKING:
@@ -150,3 +153,21 @@ def test_reading_cancelling_replaying() -> None:
     assert json.loads(replayed.out) == {"id": "run_2"}
     assert logs.out == "hello\n"
     assert (missing.code, "Not found" in missing.err) == (1, True)
+
+
+def test_a_reader_that_goes_away_is_no_failure() -> None:
+    """Output into a pipe that is closed early ends the command without a traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with serving_rest(with_task("hello")) as url:
+        said = subprocess.run(
+            [sys.executable, "-m", "crossfade", "trigger", "hello"],
+            env=command_environment(url),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+            text=True,
+            timeout=60,
+        )
+    os.close(writing)
+    assert (said.returncode, "Traceback" in said.stderr) == (141, False)
