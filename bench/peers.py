@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from importlib.metadata import version
 
 import celery
 import procrastinate
 
+Enqueue = Callable[[], object]
+
 THREADS = (1, 4)
-FOR_S = 2.5
+FOR_S = 2.0
 PAYLOAD = {"orderId": "ord_8f14e45fceea167a", "customer": "Ada Lovelace", "items": [1, 2, 3, 5, 8]}
 
 
-def procrastinate_per_s(database_url: str) -> float:
-    """Give how many jobs a second procrastinate enqueues into an empty database."""
+@contextmanager
+def procrastinate_enqueue(database_url: str) -> Generator[Enqueue, None, None]:
+    """Give what enqueues one job with procrastinate, into a database that was empty."""
     connector = procrastinate.SyncPsycopgConnector(
         conninfo=database_url, min_size=max(THREADS), max_size=max(THREADS)
     )
@@ -28,22 +32,23 @@ def procrastinate_per_s(database_url: str) -> float:
     task = app.task(name="bench")(_nothing)
     with app.open():
         app.schema_manager.apply_schema()
-        return best_rate(lambda: task.defer(payload=PAYLOAD))
+        yield lambda: task.defer(payload=PAYLOAD)
 
 
-def celery_per_s(redis_url: str) -> float:
-    """Give how many messages a second Celery sends through Valkey, which keeps them in memory."""
+@contextmanager
+def celery_enqueue(redis_url: str) -> Generator[Enqueue, None, None]:
+    """Give what sends one message with Celery through Valkey, which keeps it in memory."""
     app = celery.Celery("bench", broker=redis_url, set_as_current=False)
     app.conf.update(broker_pool_limit=max(THREADS), task_ignore_result=True)
     try:
-        return best_rate(lambda: app.send_task("bench", kwargs={"payload": PAYLOAD}))
+        yield lambda: app.send_task("bench", kwargs={"payload": PAYLOAD})
     finally:
         app.control.purge()
         app.close()
 
 
-def best_rate(enqueue: Callable[[], object]) -> float:
-    """Give the best rate over the numbers of threads."""
+def best_rate(enqueue: Enqueue) -> float:
+    """Give how many a second, with the number of threads that does best now."""
     enqueue()
     return max(_rate(enqueue, threads) for threads in THREADS)
 
@@ -53,7 +58,7 @@ def name_of(package: str) -> str:
     return f"{package} {version(package)}"
 
 
-def _rate(enqueue: Callable[[], object], threads: int) -> float:
+def _rate(enqueue: Enqueue, threads: int) -> float:
     counts: list[int] = []
     start = time.perf_counter()
 

@@ -1,7 +1,7 @@
 """The group `trigger`: how fast a run is made over HTTP.
 
-The server, PostgreSQL and the load share the machine. Ours, the empty view and pgbench take turns,
-so that what else happens on the machine happens to all three; each figure is the middle one.
+The server, PostgreSQL and the load share the machine. Ours, the empty view, pgbench and the peers
+take turns, so that what else happens on the machine happens to all; each figure is the middle one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ import psycopg
 
 from bench.figures import median, percentile
 from bench.load import EMPTY_PATH, Load, Request, closed_loop, open_loop, post_request
-from bench.peers import PAYLOAD, celery_per_s, name_of, procrastinate_per_s
+from bench.peers import (
+    PAYLOAD,
+    Enqueue,
+    best_rate,
+    celery_enqueue,
+    name_of,
+    procrastinate_enqueue,
+)
 from bench.pgbench import Column, read_columns, trigger_rate
 from bench.rows import Peer, Row, measured
 from bench.stack import Stack, started_stack
@@ -39,6 +46,8 @@ class Rates:
     ours: list[Load] = field(default_factory=list)
     empty: list[Load] = field(default_factory=list)
     pgbench: list[float] = field(default_factory=list)
+    procrastinate: list[float] = field(default_factory=list)
+    celery: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
 
 
@@ -47,14 +56,15 @@ def measure(choices: Choices) -> list[Row]:
     with started_stack(choices) as stack:
         stack.start_web("bench.settings")
         stack.deploy_tasks()
-        rates = _rounds(stack)
-        stack.stop("web")
-        procrastinate = procrastinate_per_s(_empty_database(stack))
-        celery = celery_per_s(stack.around.redis_url)
-    return _rows(rates, procrastinate, celery)
+        with (
+            procrastinate_enqueue(_empty_database(stack)) as procrastinate,
+            celery_enqueue(stack.around.redis_url) as celery,
+        ):
+            rates = _rounds(stack, procrastinate, celery)
+    return _rows(rates)
 
 
-def _rounds(stack: Stack) -> Rates:
+def _rounds(stack: Stack, procrastinate: Enqueue, celery: Enqueue) -> Rates:
     key = stack.keys["acme"]
     ours = post_request(PATH, key=key, body=BODY)
     empty = post_request(EMPTY_PATH, key=key, body=BODY)
@@ -67,6 +77,8 @@ def _rounds(stack: Stack) -> Rates:
         rates.ours.append(_closed(stack, ours, ROUND_S))
         rates.empty.append(_closed(stack, empty, ROUND_S))
         rates.pgbench.append(_pgbench(stack, columns))
+        rates.procrastinate.append(best_rate(procrastinate))
+        rates.celery.append(best_rate(celery))
     for _ in range(ROUNDS):
         rates.p99_ms.append(percentile(_open(stack, ours).latencies_ms, 99))
     return rates
@@ -107,12 +119,13 @@ def _empty_database(stack: Stack) -> str:
     return stack.url_of("peer")
 
 
-def _rows(rates: Rates, procrastinate: float, celery: float) -> list[Row]:
+def _rows(rates: Rates) -> list[Row]:
     ours = median([load.per_s for load in rates.ours])
     empty = median([load.per_s for load in rates.empty])
     rounds = f"middle of {ROUNDS} rounds of {ROUND_S} s in turns, {CLIENTS} connections"
     used = median([load.generator_cores for load in rates.ours])
     empty_used = median([load.generator_cores for load in rates.empty])
+    procrastinate = median(rates.procrastinate)
     durable = name_of("procrastinate")
     return [
         measured(
@@ -146,7 +159,7 @@ def _rows(rates: Rates, procrastinate: float, celery: float) -> list[Row]:
         ),
         measured(
             "peer.celery_enqueue_per_s",
-            celery,
+            median(rates.celery),
             note=f"{name_of('celery')} into Valkey, not durable: a restart loses the messages; "
             "in process without HTTP, best of 1 and 4 threads",
         ),

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from bench.figures import median, percentile, times_better
+from bench.groups.trigger import PATH
+from bench.load import EMPTY_PATH
 from bench.pages import PAGES, RESULTS
 from bench.results import merged, read_rows, text_table, with_table
 from bench.rows import GROUPS, KEPT, Row, complete
+from webapp.dashboard.machine_paths import is_machine_path
 
 PROMISED = {
     "stack.ready_s",
@@ -78,3 +81,9 @@ def test_pages_show_the_figures_that_were_measured(page: Path) -> None:
     """The table of a page is the one that the latest results give."""
     text = page.read_text(encoding="utf-8")
     assert text == with_table(text, read_rows(RESULTS))
+
+
+def test_the_empty_view_passes_what_a_trigger_passes() -> None:
+    """A view behind sessions and forms would be slower than it is, and we would look better."""
+    assert is_machine_path(PATH)
+    assert is_machine_path(EMPTY_PATH)
