@@ -12,6 +12,7 @@ from django.conf import settings
 from pytest_django import Settings
 
 from deployments.manifest import QueueManifest
+from ledger.connections import release_connections
 from ledger.feed import feed
 from runs.services.leases import Room
 from runs.services.wakeups import CHANNEL_PREFIX, board, hear_ready
@@ -397,8 +398,11 @@ class _Waiting:
             self.looked.set()
             return taken
 
-        self.given = wait_for(_take, queue=self.world.queue)
-        self.given_at = time.monotonic()
+        try:
+            self.given = wait_for(_take, queue=self.world.queue)
+            self.given_at = time.monotonic()
+        finally:
+            release_connections()
 
     def join(self) -> None:
         """Wait for its end."""

@@ -6,13 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from runs.calls import TriggerCall
 from runs.reconcilers import (
     RECONCILERS,
+    forget_old_keys,
     release_due_runs,
     release_waiting_versions,
     repair_stalled_runs,
 )
 from runs.retry import MAX_DELIVERIES
+from runs.services.trigger import trigger_run
 from runs.tasks import reconcile
 from tests.running import (
     World,
@@ -52,7 +55,7 @@ def test_an_empty_world_needs_no_repair(world: World) -> None:
     """Nothing waits too long, so nothing is touched: not a waiting, a leased or an executing run."""
     runs = [executing(world)[0], leased(world)[0], world.trigger(), world.trigger("unknown")]
     before = [run_of(run_id).snapshot_id for run_id in runs]
-    assert [act() for act in RECONCILERS.values()] == [0] * len(RECONCILERS)
+    assert {act() for act in RECONCILERS.values()} == {0}
     assert [run_of(run_id).snapshot_id for run_id in runs] == before
 
 
@@ -156,6 +159,20 @@ def test_only_runs_whose_task_arrived_are_released(world: World) -> None:
     check_books()
 
 
+def test_keys_whose_time_is_over_are_forgotten(world: World) -> None:
+    """Those still in force are kept; the runs are untouched."""
+    old = datetime.now(UTC) - timedelta(hours=25)
+    for at in (old, datetime.now(UTC)):
+        call = TriggerCall(
+            task="hello", idempotency_key=str(at), request_key=str(at), idempotency_key_ttl_s=3600
+        )
+        trigger_run(world.caller, call, now=at)
+    assert (forget_old_keys(), forget_old_keys()) == (2, 0)
+    assert rows_of("SELECT count(*) FROM runs_idempotencykey") == [(1,)]
+    assert rows_of("SELECT count(*) FROM runs_requestkey") == [(1,)]
+    assert rows_of("SELECT count(*) FROM runs_taskrun") == [(2,)]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_at_once_repair_once(redis_url: str) -> None:
     """Four processes with the same work to do: each run is moved by one of them."""
@@ -167,8 +184,8 @@ def test_two_at_once_repair_once(redis_url: str) -> None:
         make_due(run_id)
     waiting = [world.trigger("new") for _ in range(6)]
     make_version(world.tenant, task("hello"), task("new"))
-    names = list(RECONCILERS)
-    race(6, lambda number: RECONCILERS[names[number % 3]]())
+    acts = list(RECONCILERS.values())
+    race(2 * len(acts), lambda number: acts[number % len(acts)]())
     assert {states_of(run_id)[0] for run_id in waiting} == {"QUEUED"}
     check_books()
     moves = rows_of(
