@@ -237,7 +237,7 @@ def _set_environment(servers: Servers, values: dict[str, str]) -> None:
     values.setdefault("CROSSFADE_ENCRYPTION_KEYS", fernet_key)
     values.setdefault("MANAGED_WORKER_SECRET", secrets.token_urlsafe(32))
     values.setdefault("GLOBAL_FLAGS_RELOAD_INTERVAL_MS", "1000")
-    values.setdefault("CROSSFADE_DATABASE_POOL_SIZE", "16")
+    values.setdefault("CROSSFADE_DATABASE_POOL_SIZE", "32")
 
 
 SERVERS = pytest.StashKey[Servers]()
