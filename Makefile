@@ -6,7 +6,7 @@ export PYTHONPATH := $(CURDIR)
 XDIST ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run stop clean check fmt lint types imports migrations openapi docs test test-fast test-long bench lock ci
+.PHONY: help setup setup-dev run stop clean check fmt lint types imports migrations openapi docs chromium test test-fast test-browser test-long bench lock ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,14 +66,21 @@ openapi: setup-dev ## write docs/openapi.json anew
 docs: setup-dev ## write the generated parts of the pages anew
 	@$(BIN)/python -m runs.states_doc
 	@$(BIN)/python -m bench.pages
+	@$(BIN)/python -m tests.fault_matrix
 
-test: setup-dev ## the whole suite on its own servers
+chromium: setup-dev
+	@$(BIN)/python -m tests.chromium
+
+test: setup-dev chromium ## the whole suite on its own servers
 	@$(BIN)/python -m pytest -n $(XDIST) -m "not long"
 
 test-fast: setup-dev ## unit and property tests only
 	@$(BIN)/python -m pytest tests/unit tests/property -m "not long"
 
-test-long: setup-dev ## the suite with the full soak, chaos and fuzz sizes
+test-browser: setup-dev chromium ## the tests that need a browser only
+	@$(BIN)/python -m pytest tests/browser
+
+test-long: setup-dev chromium ## the suite with the full soak, chaos and fuzz sizes
 	@CROSSFADE_TEST_LONG=1 $(BIN)/python -m pytest -n $(XDIST)
 
 bench: setup-dev ## measure us beside the peers, writes bench/results/latest.json

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from types import FrameType
 
-from bench.groups import queue, stack, start, trigger
+from bench.groups import migration, placement, queue, stack, start, trigger
 from bench.pages import RESULTS, write_pages
 from bench.results import merged, read_rows, text_table, write_rows
 from bench.rows import GROUPS, Row, complete
@@ -22,9 +22,11 @@ from webapp.embedded.environment import Choices, read_choices
 
 MEASURES: Mapping[str, Callable[[Choices], list[Row]]] = {
     "stack": stack.measure,
+    "placement": placement.measure,
     "trigger": trigger.measure,
     "queue": queue.measure,
     "start": start.measure,
+    "migration": migration.measure,
 }
 TERMINATED = 143
 

@@ -19,7 +19,7 @@ from webapp.embedded.ports import LOOPBACK
 # The view that does nothing, in `bench/urls.py`. Below /api/: machines pay for no sessions or forms
 # there, so it passes the same middlewares as a trigger.
 EMPTY_PATH = "/api/v1/bench/empty"
-OK_LINE = b"HTTP/1.1 200"
+OK_LINES = (b"HTTP/1.1 200", b"HTTP/1.1 202")
 HEAD_END = b"\r\n\r\n"
 LENGTH = b"content-length:"
 DRAIN_S = 10.0
@@ -209,7 +209,7 @@ class _Connection(asyncio.Protocol):
             self._received = received
             return
         self._received = b""
-        if not received.startswith(OK_LINE):
+        if not received.startswith(OK_LINES):
             self._crew.fail(received[:500].decode(errors="replace"))
             return
         self._crew.answered(self, self._due)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from ledger.ids import encode_ms
-from runs.trigger_statement import RUN_COLUMNS, trigger_statement
+from runs.trigger_statement import RUN_COLUMNS, given_columns, trigger_statement
 from webapp.embedded.postgres import DATABASE, PLAIN_ENVIRONMENT, ROLE
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
@@ -81,7 +81,10 @@ def script_of(columns: Mapping[str, Column]) -> tuple[str, dict[str, str]]:
         variables[PREFIX + name] = value
         return f":{PREFIX}{name}::{kind}"
 
-    statement = trigger_statement("ready", has_key=False, has_request_key=True)
+    given = {name: column.value for name, column in columns.items()}
+    statement = trigger_statement(
+        "ready", given_columns(given), has_key=False, has_request_key=True
+    )
     return SCRIPT.format(statement=PARAMETER.sub(written, statement)), variables
 
 

@@ -43,14 +43,14 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 def shown(value: float | None, unit: str) -> str:
     """Give a figure as people read it: no more digits than mean something.
 
-    >>> shown(1834.21, "1/s"), shown(7.318, "ms"), shown(1.04, "x"), shown(None, "s")
-    ('1,834/s', '7.3 ms', '1.04', '-')
+    >>> shown(1834.21, "1/s"), shown(7.318, "ms"), shown(0.587, "us"), shown(1.04, "x")
+    ('1,834/s', '7.3 ms', '0.59 us', '1.04')
     """
     if value is None:
         return "-"
     if unit == "x":
         return f"{value:.2f}"
-    number = f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+    number = f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
     return f"{number}/s" if unit == "1/s" else f"{number} {unit}"
 
 

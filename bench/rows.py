@@ -25,10 +25,17 @@ class Kept(NamedTuple):
 KEPT: Mapping[str, Kept] = {
     "stack.ready_s": Kept("stack", "s"),
     "stack.idle_pss_mb": Kept("stack", "MB"),
+    "placement.decision_us_p50": Kept("placement", "us"),
+    "placement.decision_vs_fastest_sdk": Kept("placement", "us"),
     "trigger.http_rps": Kept("trigger", "1/s"),
     "trigger.http_ms_p99": Kept("trigger", "ms"),
     "trigger.http_vs_pgbench": Kept("trigger", "1/s"),
     "trigger.http_vs_empty_view": Kept("trigger", "1/s"),
+    "trigger.http_vs_restate": Kept("trigger", "1/s"),
+    "trigger.batch_runs_per_s": Kept("trigger", "1/s"),
+    "peer.procrastinate_batch_per_s": Kept("trigger", "1/s"),
+    "peer.pgqueuer_batch_per_s": Kept("trigger", "1/s"),
+    "peer.copy_per_s": Kept("trigger", "1/s"),
     "peer.procrastinate_enqueue_per_s": Kept("trigger", "1/s"),
     "peer.celery_enqueue_per_s": Kept("trigger", "1/s"),
     "dequeue.runs_per_s_1k": Kept("queue", "1/s"),
@@ -41,6 +48,7 @@ KEPT: Mapping[str, Kept] = {
     "start.cold_ms_p99": Kept("start", "ms"),
     "supervisor.idle_rss_mb": Kept("start", "MB"),
     "runner.idle_rss_mb": Kept("start", "MB"),
+    "propagation.flip_ms_p99": Kept("migration", "ms"),
 }
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(kept.group for kept in KEPT.values()))
 

@@ -30,8 +30,9 @@ from webapp.embedded.environment import (
     control_plane_environment,
 )
 from webapp.embedded.launching import launch_command
-from webapp.embedded.ports import Ports, any_free_port
-from webapp.embedded.postgres import DATABASE, PLAIN_ENVIRONMENT, make_database
+from webapp.embedded.ports import LOOPBACK, Ports, any_free_port
+from webapp.embedded.postgres import DATABASE, PLAIN_ENVIRONMENT
+from webapp.embedded.postgres import make_database as make_main_database
 from webapp.embedded.probes import answers_ok
 from webapp.embedded.procfile import arguments_of, read_procfile
 from webapp.embedded.secrets import Secrets, load_secrets
@@ -56,6 +57,7 @@ class Stack:
     log_folder: Path
     demo: dict[str, Any] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)  # of the web processes, by name
 
     @property
     def keys(self) -> dict[str, str]:
@@ -79,6 +81,12 @@ class Stack:
         """Give a client of an organization's production environment."""
         return Client(self.around.web_url, self.keys[organization])
 
+    def make_database(self, name: str) -> str:
+        """Make an empty database and give its address."""
+        with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.url_of(name)
+
     def copy_database(self, name: str) -> str:
         """Copy the main database, which nobody may use meanwhile, and give the copy's address."""
         with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
@@ -88,20 +96,32 @@ class Stack:
     def start_servers(self) -> None:
         """Start PostgreSQL and Valkey and wait until they answer."""
         postgres, valkey, ports = self.servers.postgres, self.servers.valkey, self.around.ports
-        make_database(postgres)
+        make_main_database(postgres)
         command = postgres.command(ports.postgres)
         pid = self._start_server("postgres", command, postgres.data, postgres.account)
         self._wait("postgres", lambda: postgres.is_ready(pid))
         self._start_server("valkey", valkey.command(ports.valkey), valkey.folder, valkey.account)
         self._wait("valkey", lambda: valkey.is_ready(ports.valkey))
 
-    def start_web(self, settings: str = "webapp.settings") -> None:
-        """Start the web process by the Procfile's command and wait until it is ready."""
-        environment = self.environment("web", DJANGO_SETTINGS_MODULE=settings)
-        commands = read_procfile((REPOSITORY / "Procfile").read_text())
-        command = arguments_of(commands["web"], python=sys.executable, variables=environment)
-        self.running["web"] = self._spawn("web", command, REPOSITORY, environment)
-        self._wait("web", lambda: answers_ok(f"{self.around.web_url}/readyz"))
+    def start_web(
+        self, settings: str = "webapp.settings", *, name: str = "web", **more: str
+    ) -> None:
+        """Start a web process by the Procfile's command and wait until it is ready.
+
+        One that is not called `web` is one more replica, on a port of its own. `more` goes into its
+        environment.
+        """
+        port = self.ports.setdefault(name, self.web_port if name == "web" else any_free_port())
+        self._start("web", name, {"DJANGO_SETTINGS_MODULE": settings, "PORT": str(port), **more})
+        self._wait(name, lambda: answers_ok(f"{self.url_of_web(name)}/readyz"))
+
+    def start_worker(self, settings: str, *, name: str, **more: str) -> None:
+        """Start a Celery worker by the Procfile's command; it is not waited for."""
+        self._start("worker", name, {"DJANGO_SETTINGS_MODULE": settings, **more})
+
+    def url_of_web(self, name: str = "web") -> str:
+        """Give where a web process listens."""
+        return f"http://{LOOPBACK}:{self.ports[name]}"
 
     def make_world(self) -> None:
         """Make the schema and the demo world."""
@@ -137,6 +157,12 @@ class Stack:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def _start(self, process: str, name: str, more: dict[str, str]) -> None:
+        environment = self.environment(process, **more)
+        commands = read_procfile((REPOSITORY / "Procfile").read_text())
+        command = arguments_of(commands[process], python=sys.executable, variables=environment)
+        self.running[name] = self._spawn(name, command, REPOSITORY, environment)
 
     def _start_server(
         self, name: str, command: list[str], folder: Path, account: Account | None
@@ -204,14 +230,16 @@ def _new_stack(choices: Choices, state: State) -> Stack:
 def _surroundings(
     choices: Choices, state: State, servers: Servers, secrets: Secrets, ports: Ports
 ) -> Surroundings:
+    urls = servers.postgres.url(ports.postgres), servers.valkey.url(ports.valkey)
     return Surroundings(
         repository=REPOSITORY,
         python=Path(sys.executable),
         state=state.root,
-        supervisor_state=servers.folder / "supervisor",
+        workload_state=servers.folder,
         ports=ports,
         secrets=secrets,
-        database_url=servers.postgres.url(ports.postgres),
-        redis_url=servers.valkey.url(ports.valkey),
+        database_url=urls[0],
+        redis_url=urls[1],
+        embedded_urls=urls,
         inherited=choices.inherited,
     )

@@ -6,10 +6,11 @@ import inspect
 import re
 from dataclasses import dataclass
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from crossfade.durations import seconds_for_duration
 from crossfade.errors import TaskDefinitionError
+from crossfade.machines import MACHINES, Machine
 from crossfade.retry import Retry
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Machine = Literal["micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x"]
-MACHINES: tuple[str, ...] = get_args(Machine)
 LEAST_MAX_DURATION_S = 5
 MOST_MAX_DURATION_S = 2**31 - 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from crossfade.errors import TaskDefinitionError
+from crossfade.machines import MACHINES, Machine
 
 MAX_ATTEMPTS = 250
 
@@ -15,7 +16,9 @@ class Retry:
 
     **Args** `max_attempts` 1-250, the first included; `factor` at least 1; `min_timeout_ms` and
     `max_timeout_ms` bound the wait; `randomize` spreads each wait over [1, 2) times its length, so
-    that what failed together does not come back together.
+    that what failed together does not come back together. `out_of_memory_machine` is the preset on
+    which an attempt that ran out of memory is tried again; without one, or on that machine and on
+    larger ones, running out of memory ends the run.
     **Raises** TaskDefinitionError naming the field.
     """
 
@@ -24,6 +27,7 @@ class Retry:
     min_timeout_ms: int = 1_000
     max_timeout_ms: int = 60_000
     randomize: bool = True
+    out_of_memory_machine: Machine | None = None
 
     def __post_init__(self) -> None:
         _check_whole("retry.max_attempts", self.max_attempts, 1, MAX_ATTEMPTS)
@@ -40,6 +44,11 @@ class Retry:
             )
         if not isinstance(self.randomize, bool):
             raise TaskDefinitionError(f"retry.randomize is {self.randomize!r}; it is True or False")
+        larger = self.out_of_memory_machine
+        if larger is not None and larger not in MACHINES:
+            raise TaskDefinitionError(
+                f"retry.out_of_memory_machine is {larger!r}; it is one of {', '.join(MACHINES)}"
+            )
 
 
 def retry_delay_ms(retry: Retry, attempt: int, *, jitter: float) -> int:

@@ -27,9 +27,11 @@ from ledger.ids import new_id
 from ledger.services import LedgerWrite, ledger_write
 from tenants.crypto import hash_secret, new_secret
 from tenants.errors import Conflict, Invalid, NotFound, Problem, Refused
+from tenants.freshness import check_fresh
 from tenants.selectors import ProjectView, get_project
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from tenants.origin import Origin
@@ -111,14 +113,25 @@ def update_worker_group(
     fields: GroupFields,
     *,
     make_default: bool = False,
+    expected_revision: int | None = None,
     now: datetime,
     **origin: Unpack[Origin],
 ) -> None:
-    """Change a group. Raise `NotFound`, or `Conflict` for the label of a group with run history."""
+    """Change a group.
+
+    Raise `NotFound`, `Conflict` for the label of a group with run history, and `StaleRevision` when
+    a field that changes was changed after `expected_revision`.
+    """
     with ledger_write(**origin) as write:
         row = _get_group(group_id)
         _check(row.name, fields)
         project = None if row.project_id is None else get_project(row.project_id)
+        check_fresh(
+            scope=f"worker_group:{row.id}",
+            org=None if project is None else project.organization_id,
+            keys=[to_camel(field) for field in fields],
+            expected_revision=expected_revision,
+        )
         if "region" in fields and row.has_run_history and row.region is not None:
             _refuse_other_label(row.region, fields["region"])
         for field, new in fields.items():
@@ -129,6 +142,19 @@ def update_worker_group(
             _save(row, [*fields, "updated_at"])
         if make_default:
             _make_default(write, row, project)
+
+
+def check_default_group(values: Mapping[str, Any]) -> None:
+    """Raise `Invalid` when flags for everyone name a default group that is not a shared one.
+
+    Runs that name no region would all be refused. What is no text is refused with the other flags.
+    """
+    named = values.get(DEFAULT_GROUP_FLAG)
+    if not isinstance(named, str) or not named:
+        return
+    if not WorkerInstanceGroup.objects.filter(id=named, type=GroupType.MANAGED).exists():
+        problem = Problem(DEFAULT_GROUP_FLAG, "must be the id of a shared worker group")
+        raise Invalid(f"{problem.key}: {problem.message}", (problem,))
 
 
 def rotate_worker_group_token(

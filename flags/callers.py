@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db import connection
 
 from flags.catalog import Scope, valid_values
+from flags.enrollment import bucket_of
 from ledger.cache import BoundedCache
 from ledger.changes import ALL, ENVIRONMENT, FLAGS, KEY, ORGANIZATION, PROJECT
 from tenants.credentials import Caller, CallerEnvironment, CallerOrganization, CallerProject
@@ -100,12 +101,24 @@ def _cached_caller(row: tuple[Any, ...]) -> CachedCaller:
 
 
 def _caller(key_id: str, tenant: tuple[Any, ...]) -> Caller:
-    overrides = valid_values(json.loads(tenant[14] or "{}"), scope=Scope.ORGANIZATION)
     return Caller(
         key_id=key_id,
         environment=CallerEnvironment(*tenant[:5]),
         project=CallerProject(*tenant[5:9]),
-        organization=CallerOrganization._make((*tenant[9:14], overrides)),
+        organization=_organization(tenant[9:]),
+    )
+
+
+def _organization(row: tuple[Any, ...]) -> CallerOrganization:
+    organization_id, slug, title, plan, plan_at, flags = row
+    return CallerOrganization(
+        id=organization_id,
+        slug=slug,
+        title=title,
+        plan=plan,
+        plan_at=plan_at,
+        overrides=valid_values(json.loads(flags or "{}"), scope=Scope.ORGANIZATION),
+        bucket=bucket_of(organization_id),
     )
 
 

@@ -1,6 +1,7 @@
-"""Writes of flags: one function for everyone, one for an organization.
+"""Writes of flags: for everyone, and for an organization. All or nothing, one audit row per key.
 
-Both merge: keys that are not given stay, null unsets. All or nothing, one audit row per key.
+`set_...` merges: keys that are not given stay, null unsets. `replace_...` makes the given values
+the whole set.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from flags.catalog import CATALOG, Scope, expected, is_allowed
+from flags.catalog import CATALOG, MIGRATION_ENABLED, Scope, expected, is_allowed
 from flags.models import FeatureFlag, OrganizationFlag
 from ledger.changes import FLAGS
-from ledger.selectors import list_keys_changed_after
 from ledger.services import LedgerWrite, ledger_write
-from tenants.errors import Conflict, Invalid, Problem
+from tenants.errors import Invalid, Problem
+from tenants.freshness import check_fresh
 from tenants.selectors import get_organization
 
 if TYPE_CHECKING:
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
 GLOBAL = "global"
 """The subject and the audit scope of values that hold for everyone."""
-
-
-class StaleRevision(Conflict):
-    """A flag of this request was changed after the revision the caller had seen."""
 
 
 def set_global_flags(
@@ -45,9 +42,25 @@ def set_global_flags(
     """
     _check(values, scope=Scope.GLOBAL)
     with ledger_write(actor=actor, source=source, reason=reason, request_id=request_id) as write:
-        _check_fresh(values, scope=GLOBAL, org=None, revision=expected_revision)
+        check_fresh(scope=GLOBAL, org=None, keys=values, expected_revision=expected_revision)
         merge_global_flags(write, values)
     return write.revision - write.is_empty
+
+
+def kill_migration(
+    *, actor: str, source: str, reason: str | None = None, request_id: str | None = None
+) -> int:
+    """Switch the migration off for everyone without an override; give the revision then served.
+
+    It expects no revision, so that nothing that happened meanwhile can stand in its way.
+    """
+    return set_global_flags(
+        {MIGRATION_ENABLED: False},
+        actor=actor,
+        source=source,
+        reason=reason,
+        request_id=request_id,
+    )
 
 
 def merge_global_flags(write: LedgerWrite, values: Mapping[str, Any]) -> None:
@@ -88,7 +101,9 @@ def set_organization_flags(
     get_organization(organization_id)
     scope = f"organization:{organization_id}"
     with ledger_write(actor=actor, source=source, reason=reason, request_id=request_id) as write:
-        _check_fresh(values, scope=scope, org=organization_id, revision=expected_revision)
+        check_fresh(
+            scope=scope, org=organization_id, keys=values, expected_revision=expected_revision
+        )
         found = OrganizationFlag.objects.filter(
             organization_id=organization_id, key__in=list(values)
         )
@@ -100,6 +115,34 @@ def set_organization_flags(
         if changed:
             write.touch(FLAGS, organization_id)
     return write.revision - write.is_empty
+
+
+def replace_organization_flags(
+    organization_id: str,
+    values: Mapping[str, Any],
+    *,
+    actor: str,
+    source: str,
+    reason: str | None = None,
+    request_id: str | None = None,
+    expected_revision: int | None = None,
+) -> int:
+    """Make `values` all the overrides of an organization; give the revision then served.
+
+    What is not given is unset, which is a statement too: a flag that was changed after
+    `expected_revision` is a conflict whether it is given or not. What is stored under keys that
+    cannot be overridden, or that nobody knows any more, stays. Raises as `set_organization_flags`.
+    """
+    unset = {key: None for key, spec in CATALOG.items() if spec.scope is Scope.ORGANIZATION}
+    return set_organization_flags(
+        organization_id,
+        {**unset, **values},
+        actor=actor,
+        source=source,
+        reason=reason,
+        request_id=request_id,
+        expected_revision=expected_revision,
+    )
 
 
 def _store_overrides(
@@ -154,13 +197,3 @@ def _problem(key: str, value: object, scope: Scope) -> str | None:
     if value is not None and not is_allowed(spec, value):
         return f"must be {expected(spec)}"
     return None
-
-
-def _check_fresh(
-    values: Mapping[str, Any], *, scope: str, org: str | None, revision: int | None
-) -> None:
-    if revision is None:
-        return
-    keys = list_keys_changed_after(scope=scope, org=org, keys=values, revision=revision)
-    if keys:
-        raise StaleRevision(f"{', '.join(keys)} changed after revision {revision}")

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
 from flags.catalog import value_for_organization
-from flags.selectors import get_global_values
+from flags.enrollment import dials_of
+from flags.selectors import get_global_values_and_revision
 from ledger.connections import release_connections
 from ledger.registry import ReloadingRegistry
-from ledger.selectors import current_revision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class FlagSnapshot(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FlagSnapshot:
     """The values that are set and valid, as of a revision; they are never older than it."""
 
     values: Mapping[str, Any]
     revision: int
+    dials: Mapping[str, int] | None  # percentage by plan; None: the migration is not enabled
 
     def value(self, key: str, overrides: Mapping[str, Any]) -> Any:
         """Give what flag `key` is for an organization with these overrides."""
@@ -28,9 +31,14 @@ class FlagSnapshot(NamedTuple):
 
 
 def load_flag_snapshot() -> FlagSnapshot:
-    """Read a fresh snapshot. The revision is read first, so that it never claims too much."""
-    revision = current_revision()
-    return FlagSnapshot(values=get_global_values(), revision=revision)
+    """Read a fresh snapshot: values and revision of one moment."""
+    values, revision = get_global_values_and_revision()
+    return flag_snapshot(values, revision=revision)
+
+
+def flag_snapshot(values: Mapping[str, Any], *, revision: int) -> FlagSnapshot:
+    """Give the snapshot of global values that are valid. Pure."""
+    return FlagSnapshot(values=values, revision=revision, dials=dials_of(values))
 
 
 GLOBAL_FLAGS: ReloadingRegistry[FlagSnapshot] = ReloadingRegistry(

@@ -14,8 +14,11 @@ ENVIRONMENT = "environment"
 PROJECT = "project"
 KEY = "key"
 VERSION = "version"
+QUEUE = "queue"
 TOKEN = "token"  # noqa: S105  # the name of a kind, no secret
-KINDS = frozenset({FLAGS, WORKER_GROUPS, ORGANIZATION, ENVIRONMENT, PROJECT, KEY, VERSION, TOKEN})
+KINDS = frozenset(
+    {FLAGS, WORKER_GROUPS, ORGANIZATION, ENVIRONMENT, PROJECT, KEY, VERSION, QUEUE, TOKEN}
+)
 ALL = ""  # the subject that stands for every subject of its kind
 
 Touch = tuple[str, str]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from django.conf import settings
@@ -69,6 +69,13 @@ class _Awaited:
     @property
     def is_over(self) -> bool:
         return self.registry.has_applied(self.ticket) or not self.registry.is_started
+
+
+class _Begun(NamedTuple):
+    """A load that a write of this process waits for."""
+
+    registry: ReloadingRegistry[Any]
+    ticket: int | None  # None: the registry is inert, so that this thread has to load
 
 
 class Feed:
@@ -144,6 +151,13 @@ class Feed:
                 return None
             return min([served, *(one.revision - 1 for one in self._awaited)])
 
+    @property
+    def oldest_snapshot_s(self) -> float | None:
+        """How long ago the oldest of the attached snapshots was loaded; None while one is cold."""
+        ages_s = [attached.registry.age_s for attached in self._attached]
+        known_s = [age_s for age_s in ages_s if age_s is not None]
+        return max(known_s, default=0.0) if len(known_s) == len(ages_s) else None
+
     # -- threads -----------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -188,10 +202,11 @@ class Feed:
     # -- the message -------------------------------------------------------------------------------
 
     def announce(self, revision: int, touched: tuple[Touch, ...]) -> None:
-        """Make a committed write take effect here, then tell every other process."""
-        self.apply_local(revision, touched)
+        """Make a committed write take effect here, and tell every other process meanwhile."""
+        begun = self._begin_local(revision, touched)
         text = ChangeMessage(revision, touched).to_text()
         self._publisher.publish(CHANNEL, text, is_rare=True)
+        self._end_local(revision, begun)
 
     def publish(self, channel: str, text: str) -> bool:
         """Send a message to any channel; false when Redis could not take it, which is not raised.
@@ -205,26 +220,35 @@ class Feed:
 
         A registry that cannot be reloaded now is reloaded as soon as it can.
         """
+        self._end_local(revision, self._begin_local(revision, touched))
+
+    def _begin_local(self, revision: int, touched: tuple[Touch, ...]) -> list[_Begun]:
+        """Drop from memory what changed, and begin the loads that the write has to wait for."""
         self._tell_subscribers(touched)
         kinds = {kind for kind, _ in touched}
-        for attached in self._attached:
-            if not attached.kinds & kinds:
-                continue
-            if attached.registry.is_loaded:
-                self._reload(attached.registry, revision)
-            else:  # cold: nobody has seen anything yet, and an inert one stays cold
-                self._wake(attached.registry, revision)
+        affected = [one.registry for one in self._attached if one.kinds & kinds]
+        if affected:  # a load may need the very connection that this thread would sit on
+            self._release()
+        begun = []
+        for registry in affected:
+            if not registry.is_loaded:  # nobody has seen anything yet, and an inert one stays cold
+                self._wake(registry, revision)
+            else:
+                begun.append(_Begun(registry, registry.wake() if registry.is_started else None))
+        return begun
+
+    def _end_local(self, revision: int, begun: list[_Begun]) -> None:
+        for registry, ticket in begun:
+            try:
+                if ticket is None:
+                    registry.reload()
+                else:
+                    registry.wait_for(ticket)
+            except LoadFailed as error:
+                log.warning("feed.local_reload_failed", registry=registry.name, error=repr(error))
+                self._wake(registry, revision)
         if self._is_started:
             self._note(revision)
-
-    def _reload(self, registry: ReloadingRegistry[Any], revision: int) -> None:
-        # The load may need the very connection that this thread, done with it, would sit on.
-        self._release()
-        try:
-            registry.reload()
-        except LoadFailed as error:
-            log.warning("feed.local_reload_failed", registry=registry.name, error=repr(error))
-            self._wake(registry, revision)
 
     def _on_message(self, _channel: str, text: str) -> None:
         try:

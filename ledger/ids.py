@@ -1,7 +1,8 @@
-"""Time-ordered public ids: a prefix, `_`, 10 characters of time, 15 characters of chance.
+"""Time-ordered public ids: a prefix, `_`, 12 characters of time, 13 characters of chance.
 
 The alphabet is base32hex in lower case (`0-9a-v`), whose order is that of ASCII, so ids of one
-prefix sort as text in the order of their milliseconds. 15 characters are 75 random bits.
+prefix sort as text in the order of their microseconds: 10 characters are the millisecond, 2 what is
+left of it. 13 characters are 65 random bits.
 
 The encoding is pure; only `new_id` reads the clock and the system's random source. It reads the
 source for many ids at once, because the call into the kernel costs more than all the rest; a forked
@@ -15,31 +16,34 @@ from os import register_at_fork, urandom
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 TIME_CHARS = 10
-RANDOM_CHARS = 15
-BODY_CHARS = TIME_CHARS + RANDOM_CHARS
+FRACTION_CHARS = 2
+RANDOM_CHARS = 13
+BODY_CHARS = TIME_CHARS + FRACTION_CHARS + RANDOM_CHARS
 MAX_MS = (1 << 5 * TIME_CHARS) - 1  # the year 37647
 
 _PAIRS = tuple(high + low for high in ALPHABET for low in ALPHABET)  # ten bits at a time
 _VALUES = {char: value for value, char in enumerate(ALPHABET)}
 _FROM_BYTE = (ALPHABET * 8).encode()  # 256 = 8 x 32: every character is equally likely
-_NS_PER_MS = 1_000_000
+_NS_PER_US = 1000
+_US_PER_MS = 1000
 _READ_AHEAD = 128  # ids whose chance is read in one call
 _random_bodies: list[str] = []  # used from the end; append and pop are atomic
 register_at_fork(after_in_child=_random_bodies.clear)
 
 
-def new_id(prefix: str, *, now_ms: int | None = None) -> str:
+def new_id(prefix: str, *, now_us: int | None = None) -> str:
     """Give `<prefix>_` and 25 characters that sort by time.
 
-    `now_ms` is the epoch time in milliseconds, by default the clock's. Two ids of one millisecond
+    `now_us` is the epoch time in microseconds, by default the clock's. Two ids of one microsecond
     are in no particular order. Raise ValueError for a time before 1970 or after `MAX_MS`.
     """
-    ms = time.time_ns() // _NS_PER_MS if now_ms is None else now_ms
+    us = time.time_ns() // _NS_PER_US if now_us is None else now_us
+    ms, fraction = divmod(us, _US_PER_MS)
     try:
         chance = _random_bodies.pop()
     except IndexError:
         chance = _read_random()
-    return f"{prefix}_{encode_ms(ms)}{chance}"
+    return f"{prefix}_{encode_ms(ms)}{_PAIRS[fraction]}{chance}"
 
 
 def _read_random() -> str:

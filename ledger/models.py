@@ -86,3 +86,18 @@ class Change(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.subject} at revision {self.revision}"
+
+
+class Replica(models.Model):
+    """A process that decides, as it last reported itself. No revision, no audit: it is no write."""
+
+    id = models.CharField(max_length=40, primary_key=True)  # new with every start
+    process = models.CharField(max_length=64)  # its name in the Procfile
+    host = models.CharField(max_length=255)
+    pid = models.BigIntegerField()
+    revision = models.BigIntegerField(null=True)  # null: it does not know yet where it is
+    age_ms = models.BigIntegerField(null=True)  # of its oldest snapshot then; null: one is cold
+    seen_at = models.DateTimeField()  # by the database's clock
+
+    def __str__(self) -> str:
+        return f"{self.process} {self.host} {self.pid}"

@@ -143,9 +143,10 @@ class ReloadingRegistry(Generic[T]):
         Raise `LoadFailed` when that load fails, is given up, or is not done within `timeout_s`
         (by default the time that two loads may take: the one running and the one asked for).
         """
-        if not self._is_started:
-            return self._reload_here()
-        ticket = self.wake()
+        return self.wait_for(self.wake(), timeout_s) if self._is_started else self._reload_here()
+
+    def wait_for(self, ticket: int, timeout_s: float | None = None) -> T:
+        """Give the snapshot of the load of a ticket of `wake`, or of a later one; as `reload`."""
         limit_s = 2 * self._policy.timeout_s if timeout_s is None else timeout_s
         with self._changed:
             self._changed.wait_for(lambda: self._is_settled(ticket), limit_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connection
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_CHANGES = 10_000
 PAGE_SIZE = 50
+GONE_AFTER_S = 30  # without a report a replica counts as gone
 
 # One statement, so that the revision and the changes belong to one moment.
 _CHANGES_SQL = """
@@ -29,6 +30,16 @@ LEFT JOIN LATERAL (
 ) AS change ON true
 WHERE head.id = 1
 ORDER BY change.revision, change.id
+"""
+
+
+# How long ago is told by the database's own clock, which is the one that reports are dated by.
+_REPLICAS_SQL = """
+SELECT process, host, pid, revision,
+       age_ms + (extract(epoch FROM clock_timestamp() - seen_at) * 1000)::bigint, seen_at
+FROM ledger_replica
+WHERE seen_at > clock_timestamp() - make_interval(secs => %s)
+ORDER BY process, host, pid, seen_at DESC
 """
 
 
@@ -60,6 +71,24 @@ class AuditPage:
 
     rows: tuple[AuditEntry, ...]
     next_after: int | None  # pass as `after` for the next page; None: this is the last one
+
+
+class ReplicaView(NamedTuple):
+    """A process that decides, as it last reported itself."""
+
+    process: str
+    host: str
+    pid: int
+    revision: int | None  # up to which every change is in effect there; None: not known yet
+    age_ms: int | None  # of its oldest snapshot, as of now; None while one is cold
+    seen_at: datetime
+
+
+def list_replicas() -> list[ReplicaView]:
+    """Give the processes that reported themselves in the last `GONE_AFTER_S` seconds, by name."""
+    with connection.cursor() as cursor:
+        cursor.execute(_REPLICAS_SQL, [GONE_AFTER_S])
+        return [ReplicaView(*row) for row in cursor.fetchall()]
 
 
 def current_revision() -> int:

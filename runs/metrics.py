@@ -9,6 +9,9 @@ TRIGGERED = Counter(
 )
 DEQUEUED = Counter("crossfade_runs_dequeued_total", "Runs leased, by worker queue", ["queue"])
 MOVES = Counter("crossfade_run_moves_total", "Moves of runs, by event", ["event"])
+REFUSED = Counter(
+    "crossfade_run_moves_refused_total", "Moves refused as stale or illegal, by event", ["event"]
+)
 RECONCILED = Counter(
     "crossfade_reconciler_fixed_total", "What reconcilers repaired, by reconciler", ["name"]
 )

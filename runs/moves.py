@@ -18,7 +18,8 @@ from runs.states import Event, ExecutionStatus, RunStatus, State, next_state
 _READ = """
 SELECT id, environment_id, project_id, organization_id, environment_type, task_slug, status,
   execution_status, snapshot_id, attempt_number, dispatch_number, deliveries, worker_queue,
-  queue_name, concurrency_key, worker_id, version, machine, max_attempts, idempotency_key
+  queue_name, concurrency_key, worker_id, version, machine, max_attempts, max_duration_s,
+  idempotency_key
 FROM runs_taskrun WHERE id = %s
 """
 _MOVE = """
@@ -61,6 +62,7 @@ class RunRow(NamedTuple):
     version: str | None
     machine: str | None
     max_attempts: int | None
+    max_duration_s: int | None
     idempotency_key: str | None
 
 
@@ -88,8 +90,20 @@ ENGINE = Mover()
 
 def read_run(run_id: str) -> RunRow:
     """Give the run as it stands, or raise `RunNotFound`."""
+    return _read(_READ, run_id)
+
+
+def lock_run(run_id: str) -> RunRow:
+    """Give the run as it stands and let nobody move it until the transaction ends.
+
+    Taken after the environment's mutex, which those who start an attempt do not take.
+    """
+    return _read(_READ + "FOR UPDATE", run_id)
+
+
+def _read(query: str, run_id: str) -> RunRow:
     with connection.cursor() as cursor:
-        cursor.execute(_READ, [run_id])
+        cursor.execute(query, [run_id])
         row = cursor.fetchone()
     if row is None:
         raise RunNotFound(run_id)

@@ -1,27 +1,25 @@
 """Where a run goes: one pure decision that says why.
 
-The shell (`runs/services/trigger.py`) resolves the base group from what the caller asked for and
-hands in references it already holds; this module decides and never raises.
+The shell (`runs/base.py`) resolves the base group from what the caller asked for and hands in
+references it already holds; this module decides and never raises. What does not depend on the
+organization is worked out once per region snapshot (`Routes`), so that a decision only looks up.
 
 Source: `docs/regions.md`; the closed lists of `Enrollment` and `Why` are part of the staff API.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from deployments.regions import CONTAINER, MANAGED
+from flags.enrollment import ENROLLED, Dialled, Enrollable, Enrollment, enroll
 
-class Enrollment(StrEnum):
-    """Whether the organization takes part in the migration; the first that holds."""
-
-    OVERRIDE_OFF = "override_off"  # its override is exactly false
-    OVERRIDE_ON = "override_on"  # its override is exactly true
-    COLD = "cold"  # no flag snapshot yet
-    GLOBAL_OFF = "global_off"  # computeMigrationEnabled is not true
-    PLAN_NOT_ENROLLABLE = "plan_not_enrollable"  # plan enterprise or unknown
-    OUT_OF_PERCENTAGE = "out_of_percentage"  # its bucket is not below its plan's dial
-    IN_PERCENTAGE = "in_percentage"  # its bucket is below its plan's dial
+if TYPE_CHECKING:
+    from deployments.regions import GroupRow, RegionSnapshot, Resolved
 
 
 class Why(StrEnum):
@@ -40,42 +38,6 @@ class Why(StrEnum):
     MOVED = "moved"  # staff moved the waiting run; never decided
 
 
-class BaseGroup(Protocol):
-    """What the decision reads of a worker group."""
-
-    @property
-    def type(self) -> str:
-        """MANAGED or UNMANAGED."""
-
-    @property
-    def workload_type(self) -> str:
-        """CONTAINER or MICROVM."""
-
-    @property
-    def master_queue(self) -> str:
-        """Its worker queue."""
-
-    @property
-    def region(self) -> str | None:
-        """Its geography, None while nobody labelled it."""
-
-
-class PlacementRequest(NamedTuple):
-    """What the trigger itself says."""
-
-    development_queue: str | None  # the environment's own queue, in development only
-    pinned: bool  # the caller, or the project's default, named a MicroVM group
-    regions_loaded: bool  # False while the region snapshot is cold
-
-
-class PlacementInput(NamedTuple):
-    """Everything a placement depends on, as references the caller already holds."""
-
-    base: BaseGroup | None  # None only in development
-    flags: object | None  # the flag snapshot; None while it is cold
-    request: PlacementRequest
-
-
 class Placement(NamedTuple):
     """Where a run goes, and why."""
 
@@ -85,30 +47,112 @@ class Placement(NamedTuple):
     why: Why
 
 
+Outcome = Mapping[Enrollment, Placement]
+"""One placement for each enrollment, made beforehand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What the runs of one base group can come to."""
+
+    pinned: Outcome
+    staying: Outcome  # on the base group, for whatever reason
+    enrolled: Outcome  # swapped to the backing; none: there is none, or the base is not eligible
+    backing_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementRegions:
+    """The region snapshot as decisions read it, and which groups are live."""
+
+    routes: Mapping[str, Route]  # by the base group's worker queue; empty while cold
+    deadlines_s: Mapping[str, float]  # group id -> until when it counts as live, monotonic
+    revision: int | None  # None while cold
+
+
+class PlacementInput(NamedTuple):
+    """Everything a placement depends on, as references the caller already holds."""
+
+    organization: Enrollable
+    base: Resolved
+    flags: Dialled | None  # the flag snapshot; None while it is cold
+    regions: PlacementRegions
+    now_s: float  # on the clock of the deadlines
+
+
 def decide_placement(given: PlacementInput) -> Placement:
     """Give the worker queue and the region of a run, the enrollment and the reason.
 
-    Rule: development; a pinned MicroVM group; a base that is no managed container group; a base
-    without label; else the organization's enrollment. The region is the base group's label, its
-    queue's name while it has none.
-
-    >>> request = PlacementRequest(development_queue="env_1", pinned=False, regions_loaded=True)
-    >>> decide_placement(PlacementInput(base=None, flags=None, request=request)).why
-    <Why.DEVELOPMENT: 'development'>
+    **Rule** development; a pinned MicroVM group; a base that is no managed container group; a base
+    without label, or unknown to the snapshot; an organization that is not enrolled; a region
+    without backing; a backing that is not live; else the backing. The region is the base group's
+    label, its queue's name while it has none.
     """
-    enrollment = Enrollment.COLD if given.flags is None else Enrollment.GLOBAL_OFF
-    base, request = given.base, given.request
-    if base is None:
-        return Placement(request.development_queue or "", None, enrollment, Why.DEVELOPMENT)
-    region = base.region or base.master_queue
-    return Placement(base.master_queue, region, enrollment, _why(base, request))
+    organization, base, flags, regions, now_s = given
+    enrollment = enroll(organization, flags)
+    route = regions.routes.get(base.queue)
+    if route is None:
+        return _placed_outside(base, enrollment)
+    if base.is_pinned:
+        return route.pinned[enrollment]
+    migrated = route.enrolled.get(enrollment)
+    if migrated is None or now_s >= regions.deadlines_s.get(route.backing_id or "", now_s):
+        return route.staying[enrollment]
+    return migrated
 
 
-def _why(base: BaseGroup, request: PlacementRequest) -> Why:
-    if request.pinned:
-        return Why.PINNED
-    if base.type != "MANAGED" or base.workload_type != "CONTAINER":
+def routes_of(snapshot: RegionSnapshot) -> Mapping[str, Route]:
+    """Give what each base group of a snapshot comes to; once per snapshot."""
+    return {
+        row.master_queue: _route(row, snapshot.backing_of(row.master_queue))
+        for row in snapshot.rows
+    }
+
+
+def _route(row: GroupRow, backing: GroupRow | None) -> Route:
+    queue, region = row.master_queue, row.region or row.master_queue
+    unbacked = Why.NO_BACKING if backing is None else Why.BACKING_DOWN
+    fixed = _fixed_reason(row)
+    return Route(
+        pinned=_outcome(queue, region, dict.fromkeys(Enrollment, Why.PINNED)),
+        staying=_outcome(
+            queue,
+            region,
+            {
+                enrollment: fixed or (unbacked if enrollment.is_enrolled else Why.NOT_ENROLLED)
+                for enrollment in Enrollment
+            },
+        ),
+        enrolled=(
+            {}
+            if backing is None
+            else _outcome(backing.master_queue, region, dict.fromkeys(ENROLLED, Why.MIGRATED))
+        ),
+        backing_id=None if backing is None else backing.id,
+    )
+
+
+def _outcome(queue: str, region: str, whys: Mapping[Enrollment, Why]) -> Outcome:
+    return {
+        enrollment: Placement(queue, region, enrollment, why) for enrollment, why in whys.items()
+    }
+
+
+def _fixed_reason(row: GroupRow) -> Why | None:
+    """Give why the runs of a base group stay, whoever the organization is; None: it depends."""
+    if row.type != MANAGED or row.workload_type != CONTAINER:
         return Why.BASE_NOT_ELIGIBLE
-    if not base.region or not request.regions_loaded:
-        return Why.NO_LABEL
-    return Why.NOT_ENROLLED
+    return None if row.region else Why.NO_LABEL
+
+
+def _placed_outside(base: Resolved, enrollment: Enrollment) -> Placement:
+    """Place a run whose base the snapshot does not have: development, or it is cold or behind."""
+    group = base.group
+    if group is None:
+        return Placement(base.queue, None, enrollment, Why.DEVELOPMENT)
+    why = Why.PINNED if base.is_pinned else _fixed_reason(group) or Why.NO_LABEL
+    return Placement(base.queue, group.region or base.queue, enrollment, why)
+
+
+COLD_REGIONS: Final = PlacementRegions(MappingProxyType({}), MappingProxyType({}), None)
+"""What decisions read before the first load: nobody is swapped."""

@@ -33,13 +33,17 @@ class DequeueCall(NamedTuple):
 
 
 def lease_next(call: DequeueCall) -> str | None:
-    """Lease the next run and give its id, or None when nothing may be taken now."""
+    """Lease the next run and give its id, or None when nothing may be taken now.
+
+    Several environments may be served by others, of which one is waited for: when it turns out to
+    have nothing, the look begins anew, since the rest of them may have runs.
+    """
     run_id: str | None = None
     for _ in range(MAX_PASSES):
         run_id, busy, more = _take(_NEXT, call, ())
         if run_id is None and busy is not None:
-            run_id, more_there = _take(_WAITING, call, (busy,))
-            more = more or more_there
+            run_id, _ = _take(_WAITING, call, (busy,))
+            more = True
         if run_id is not None or not more:
             break
     if run_id is not None:

@@ -8,37 +8,45 @@ running one twice, or two at once, changes nothing more.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from typing import Any, LiteralString
 
 import structlog
 from django.db import connection, transaction
 
 from deployments.version_info import get_version
+from runs.bookkeeping import compare_books
 from runs.durations import text_of
+from runs.expiry import expire_waiting_runs
 from runs.lanes import lane_id_of
 from runs.metrics import RECONCILED
 from runs.moves import ENGINE, Expression, RunRow, apply_move, lock_environment, read_run
-from runs.retry import After, Decision, Failure, decide_after_failure, redelivery_delay_ms
-from runs.services.attempts import follow_failure, max_attempts_of
+from runs.reconciler_records import Fixed
+from runs.retention import forget_old_runs
+from runs.retry import Failure, decide_after_failure, redelivery_delay_ms
+from runs.services.attempts import follow_failure, max_attempts_of, max_duration_of
 from runs.services.ending import NOW, end_run, place_run
 from runs.services.leases import redeliver_run
+from runs.services.presence import is_listening
+from runs.services.refusals import keep_refusal
 from runs.services.trigger import default_ttl_s
-from runs.states import Event, ExecutionStatus, IllegalMove, RunStatus
+from runs.stalls import RETRY_MS, Repair, decide_stall
+from runs.states import Event, ExecutionStatus, IllegalMove
 from tenants.errors import Conflict, NotFound
 
 log = structlog.get_logger(__name__)
 
 BATCH = 500
-STALL_RETRY_MS = 250
-"""How long the next attempt waits after an attempt that fell silent."""
+KEY_BATCH = 5_000
+MAX_KEY_BATCHES = 400  # of each kind in one run: no tick takes for ever, the next goes on
 
 
-def release_due_runs() -> int:
+def release_due_runs() -> Fixed:
     """Make ready what waited for a time that is over; give how many."""
     return _each("release_due_runs", _ids("runs_delayedentry", "due_at <= now()"), _release_due)
 
 
-def release_waiting_versions() -> int:
+def release_waiting_versions() -> Fixed:
     """Make ready what waited for a version that is there now; give how many."""
     waiting = """
         SELECT w.run_id FROM runs_versionwait w
@@ -49,18 +57,59 @@ def release_waiting_versions() -> int:
     return _each("release_waiting_versions", _fetch(waiting), _release_version)
 
 
-def repair_stalled_runs() -> int:
-    """Take back the leases that ran out: redeliver, retry or cancel; give how many."""
+def repair_stalled_runs() -> Fixed:
+    """Take back the leases that ran out: redeliver, retry or cancel; give how many.
+
+    While nobody can hear runners, none has; see `runs/services/presence.py`.
+    """
+    if not is_listening():
+        return Fixed(0)
     return _each("repair_stalled_runs", _ids("runs_lease", "due_at <= now()"), _repair_stalled)
 
 
+def end_overlong_attempts() -> Fixed:
+    """Time out the attempts that took longer than they may; give how many.
+
+    Their runners do that first. This is for those that do not: a workload that hangs, or one that
+    is gone while something goes on sending its heartbeats. Time in which nobody could hear runners
+    does not count.
+    """
+    if not is_listening():
+        return Fixed(0)
+    overlong = """
+        SELECT l.run_id FROM runs_lease l JOIN runs_taskrun r ON r.id = l.run_id
+        WHERE l.attempt_ends_at <= now() AND r.execution_status = 'EXECUTING'
+        ORDER BY l.attempt_ends_at LIMIT %s
+    """
+    return _each("end_overlong_attempts", _fetch(overlong), _end_overlong)
+
+
 def forget_old_keys() -> int:
-    """Forget the keys of requests and runs whose time is over; give how many."""
+    """Forget the keys of requests, runs and batches whose time is over; give how many."""
+    return sum(
+        _forget(table, condition)
+        for table, condition in (
+            ("runs_requestkey", "created_at < now() - interval '24 hours'"),
+            ("runs_idempotencykey", "expires_at <= now()"),
+            ("runs_batchkey", "created_at < now() - interval '24 hours'"),
+        )
+    )
+
+
+def _forget(table: str, condition: str) -> int:
+    """Delete what meets the condition, piece by piece; what a trigger takes over now is left."""
+    query = f"""
+        DELETE FROM {table} WHERE ctid = ANY (ARRAY(
+          SELECT ctid FROM {table} WHERE {condition} LIMIT {KEY_BATCH} FOR UPDATE SKIP LOCKED))
+    """  # noqa: S608  both come from this module
+    forgotten = 0
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM runs_requestkey WHERE created_at < now() - interval '24 hours'")
-        forgotten: int = cursor.rowcount
-        cursor.execute("DELETE FROM runs_idempotencykey WHERE expires_at <= now()")
-        return forgotten + int(cursor.rowcount)
+        for _ in range(MAX_KEY_BATCHES):
+            cursor.execute(query)
+            forgotten += cursor.rowcount
+            if cursor.rowcount < KEY_BATCH:
+                break
+    return forgotten
 
 
 RECONCILERS: dict[str, Callable[[], int]] = {
@@ -69,9 +118,16 @@ RECONCILERS: dict[str, Callable[[], int]] = {
         release_due_runs,
         release_waiting_versions,
         repair_stalled_runs,
+        end_overlong_attempts,
+        expire_waiting_runs,
         forget_old_keys,
+        forget_old_runs,
+        compare_books,
     )
 }
+
+
+_RELEASED_AT = Expression("greatest(clock_timestamp(), delay_until)")
 
 
 def _ids(table: str, condition: str) -> list[str]:
@@ -84,7 +140,7 @@ def _fetch(query: str) -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def _each(name: str, run_ids: Iterable[str], repair: Callable[[RunRow], bool]) -> int:
+def _each(name: str, run_ids: Sequence[str], repair: Callable[[RunRow], bool]) -> Fixed:
     """Repair each run under its environment's mutex; one that moved meanwhile is left alone."""
     fixed = 0
     for run_id in run_ids:
@@ -93,11 +149,13 @@ def _each(name: str, run_ids: Iterable[str], repair: Callable[[RunRow], bool]) -
                 lock_environment(read_run(run_id).environment_id)
                 fixed += repair(read_run(run_id))
         except (Conflict, NotFound) as error:
+            if isinstance(error, IllegalMove):
+                keep_refusal(error.event, str(error), run_id=run_id, named=None, mover=ENGINE)
             log.info("reconciler.passed", reconciler=name, run_id=run_id, reason=str(error))
     if fixed:
         RECONCILED.labels(name).inc(fixed)
         log.info("reconciler.fixed", reconciler=name, fixed=fixed)
-    return fixed
+    return Fixed(fixed, found=len(run_ids))
 
 
 def _release_due(run: RunRow) -> bool:
@@ -108,7 +166,10 @@ def _release_due(run: RunRow) -> bool:
         if cursor.rowcount == 0:
             return False
     if run.execution_status is ExecutionStatus.DELAYED:
-        columns = {"first_queued_at": NOW}
+        columns: dict[LiteralString, Any] = {
+            "first_queued_at": NOW,
+            **_ttl_columns(None, since=NOW),
+        }
         apply_move(run, Event.DUE, description="Its delay is over", columns=columns)
     place_run(run)
     return True
@@ -129,18 +190,30 @@ def _release_version(run: RunRow) -> bool:
     task = get_version(row[0]).tasks[run.task_slug]
     own_queue = run.queue_name != f"task/{run.task_slug}"
     queue = run.queue_name if own_queue else task.queue_name
-    columns = {
+    columns: dict[LiteralString, Any] = {
         "queue_name": queue,
         "lane_id": lane_id_of(run.worker_queue, run.environment_id, queue, run.concurrency_key),
-        "first_queued_at": Expression("greatest(clock_timestamp(), delay_until)"),
+        "first_queued_at": _RELEASED_AT,
     }
-    ttl_s = default_ttl_s(task, run.environment_type)
-    if ttl_s is not None:
-        columns["ttl"] = Expression(f"coalesce(ttl, '{text_of(ttl_s)}')")
-        columns["ttl_s"] = Expression(f"coalesce(ttl_s, {ttl_s})")
+    columns |= _ttl_columns(default_ttl_s(task, run.environment_type), since=_RELEASED_AT)
     apply_move(run, Event.RELEASE, description="A version has its task", columns=columns)
     place_run(run, delay_ms=_remaining_delay_ms(run))
     return True
+
+
+def _ttl_columns(default_s: int | None, *, since: Expression) -> dict[LiteralString, Expression]:
+    """Give how long a run may wait from a moment on: its call's word, else the default."""
+    ttl_s = "ttl_s"
+    columns: dict[LiteralString, Expression] = {}
+    if default_s is not None:
+        ttl_s = f"coalesce(ttl_s, {default_s})"
+        columns["ttl"] = Expression(f"coalesce(ttl, '{text_of(default_s)}')")
+        columns["ttl_s"] = Expression(ttl_s)
+    # Counted once: a run that was handed out before has waited already.
+    columns["ttl_ends_at"] = Expression(
+        f"CASE WHEN dispatch_number = 0 THEN {since} + {ttl_s} * interval '1 second' END"
+    )
+    return columns
 
 
 def _remaining_delay_ms(run: RunRow) -> int:
@@ -160,14 +233,19 @@ def _repair_stalled(run: RunRow) -> bool:
         cursor.execute("SELECT 1 FROM runs_lease WHERE run_id = %s AND due_at <= now()", [run.id])
         if cursor.fetchone() is None:
             return False
-    repair = _STALLS.get(run.execution_status)
-    if repair is None:
+    stalled = decide_stall(run.execution_status)
+    if stalled is None:
         raise IllegalMove(run.execution_status, Event.REQUEUE)
-    repair(run)
+    if stalled.repair is Repair.REDELIVER:
+        _redeliver(run)
+    elif stalled.repair is Repair.CONFIRM_CANCEL:
+        end_run(run, Event.CONFIRM_CANCEL, description="Canceled; its workload did not confirm")
+    else:
+        _fail_silent(run, str(stalled.code))
     return True
 
 
-def _stalled_before_start(run: RunRow) -> None:
+def _redeliver(run: RunRow) -> None:
     delay_ms = redelivery_delay_ms(run.deliveries + 1, jitter=random.random())  # noqa: S311
     redeliver_run(
         run,
@@ -178,32 +256,33 @@ def _stalled_before_start(run: RunRow) -> None:
     )
 
 
-def _stalled_executing(run: RunRow) -> None:
-    waiting = run.execution_status is ExecutionStatus.EXECUTING_WITH_WAITPOINTS
-    code = "TASK_RUN_STALLED_EXECUTING" + ("_WITH_WAITPOINTS" if waiting else "")
+def _fail_silent(run: RunRow, code: str) -> None:
+    """Fail the attempt; in development nothing failed, and the run is canceled."""
     error = {"type": "INTERNAL_ERROR", "code": code, "message": "The runner fell silent"}
-    if run.environment_type == "DEVELOPMENT":
-        # Whoever developed has stopped; there is nobody to try again, and nothing failed.
-        end = Decision(After.END, RunStatus.CANCELED)
-        follow_failure(run, error, end, mover=ENGINE, columns={})
-        return
     failure = Failure(
         error=error,
         attempt_number=run.attempt_number,
         max_attempts=max_attempts_of(run),
-        retry_delay_ms=STALL_RETRY_MS,
+        retry_delay_ms=RETRY_MS,
         force_queue=True,
+        in_development=run.environment_type == "DEVELOPMENT",
     )
     follow_failure(run, error, decide_after_failure(failure), mover=ENGINE, columns={})
 
 
-def _stalled_canceling(run: RunRow) -> None:
-    end_run(run, Event.CONFIRM_CANCEL, description="Canceled; its workload did not confirm")
-
-
-_STALLS: dict[ExecutionStatus, Callable[[RunRow], None]] = {
-    ExecutionStatus.PENDING_EXECUTING: _stalled_before_start,
-    ExecutionStatus.EXECUTING: _stalled_executing,
-    ExecutionStatus.EXECUTING_WITH_WAITPOINTS: _stalled_executing,
-    ExecutionStatus.PENDING_CANCEL: _stalled_canceling,
-}
+def _end_overlong(run: RunRow) -> bool:
+    """Time out an attempt that its runner should have ended."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM runs_lease WHERE run_id = %s AND attempt_ends_at <= now()", [run.id]
+        )
+        if cursor.fetchone() is None or run.execution_status is not ExecutionStatus.EXECUTING:
+            return False
+    error = {
+        "type": "INTERNAL_ERROR",
+        "code": "MAX_DURATION_EXCEEDED",
+        "message": f"The attempt took longer than its max duration of {max_duration_of(run)} s",
+    }
+    failure = Failure(error, run.attempt_number, max_attempts_of(run), retry_delay_ms=None)
+    follow_failure(run, error, decide_after_failure(failure), mover=ENGINE, columns={})
+    return True

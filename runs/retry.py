@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from runs.machines import DEFAULT_MACHINE, PRESETS
 from runs.states import RunStatus
 
 MAX_ATTEMPTS = 250  # beyond any configuration, a run ends
@@ -25,8 +26,10 @@ MAX_DELAY_MS = 365 * 86_400_000
 
 CANCELLED = "TASK_RUN_CANCELLED"
 OUT_OF_MEMORY = frozenset({"TASK_PROCESS_OOM_KILLED", "TASK_PROCESS_MAYBE_OOM_KILLED"})
+STALLED = frozenset({"TASK_RUN_STALLED_EXECUTING", "TASK_RUN_STALLED_EXECUTING_WITH_WAITPOINTS"})
 
-# The final status of an internal error by its code; user errors end as COMPLETED_WITH_ERRORS.
+# The final status of an internal error by its code: CRASHED is the task's or its settings' doing,
+# SYSTEM_FAILURE ours, as is any other code. What the task raised ends as COMPLETED_WITH_ERRORS.
 STATUS_BY_CODE: dict[str, RunStatus] = {
     CANCELLED: RunStatus.CANCELED,
     "MAX_DURATION_EXCEEDED": RunStatus.TIMED_OUT,
@@ -34,25 +37,22 @@ STATUS_BY_CODE: dict[str, RunStatus] = {
         (
             *sorted(OUT_OF_MEMORY),
             "TASK_PROCESS_SIGSEGV",
-            "TASK_PROCESS_SIGTERM",
             "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE",
             "DISK_SPACE_EXCEEDED",
             "TASK_RUN_CRASHED",
             "HANDLE_ERROR_ERROR",
             "OUTDATED_SDK_VERSION",
-            "TASK_RUN_HEARTBEAT_TIMEOUT",
         ),
         RunStatus.CRASHED,
     ),
     **dict.fromkeys(
         (
-            "TASK_EXECUTION_FAILED",
             "TASK_INPUT_ERROR",
             "TASK_OUTPUT_ERROR",
             "TASK_RUN_UNCAUGHT_EXCEPTION",
-            "TASK_RUN_STALLED_EXECUTING",
-            "TASK_RUN_STALLED_EXECUTING_WITH_WAITPOINTS",
             "TASK_MIDDLEWARE_ERROR",
+            "RECURSIVE_WAIT_DEADLOCK",
+            *sorted(STALLED),
         ),
         RunStatus.COMPLETED_WITH_ERRORS,
     ),
@@ -68,11 +68,22 @@ NOT_RETRIED: frozenset[str] = frozenset(
         "TASK_OUTPUT_ERROR",
         "OUTDATED_SDK_VERSION",
         "HANDLE_ERROR_ERROR",
+        "COULD_NOT_FIND_EXECUTOR",
         "COULD_NOT_FIND_TASK",
         "COULD_NOT_IMPORT_TASK",
         "CONFIGURED_INCORRECTLY",
+        "TASK_ALREADY_RUNNING",
+        "TASK_PROCESS_SIGKILL_TIMEOUT",
+        "TASK_RUN_HEARTBEAT_TIMEOUT",
+        "TASK_DID_CONCURRENT_WAIT",
+        "RECURSIVE_WAIT_DEADLOCK",
         "TASK_RUN_DEQUEUED_MAX_RETRIES",
         "TASK_DEQUEUED_INVALID_STATE",
+        "TASK_DEQUEUED_QUEUE_NOT_FOUND",
+        "TASK_HAS_N0_EXECUTION_SNAPSHOT",
+        "BATCH_ITEM_COULD_NOT_TRIGGER",
+        "PAYLOAD_TOO_LARGE",
+        "UNSPECIFIED_ERROR",
     }
 )
 
@@ -83,9 +94,7 @@ RETRIED_BY_SETTINGS: frozenset[str] = frozenset(
         "TASK_PROCESS_SIGTERM",
         "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE",
         "TASK_RUN_UNCAUGHT_EXCEPTION",
-        "TASK_RUN_STALLED_EXECUTING",
-        "TASK_RUN_STALLED_EXECUTING_WITH_WAITPOINTS",
-        "TASK_RUN_HEARTBEAT_TIMEOUT",
+        "TASK_MIDDLEWARE_ERROR",
     }
 )
 
@@ -111,6 +120,7 @@ class Failure(NamedTuple):
     warm_start_threshold_ms: int = 30_000
     larger_machine: str | None = None  # where to retry when memory ran out
     settings_delay_ms: int = RETRY_MIN_MS  # what the version's settings say, should the runner not
+    in_development: bool = False  # whoever developed it may have stopped it
 
 
 class Decision(NamedTuple):
@@ -142,14 +152,17 @@ def status_for_error(error: dict[str, Any]) -> RunStatus:
 def decide_after_failure(failure: Failure) -> Decision:
     """Give what follows a failed attempt.
 
-    Rule, first that holds: canceled; out of memory (only on another machine); a code that is not
-    retried, or the task refused; no attempt left; no timing and no settings to take one from;
-    else retry, in place when the delay is short and the workload is still there.
+    Rule, first that holds: canceled; silent in development, where nobody is left to try again and
+    nothing failed; out of memory (only on another machine); a code that is not retried, or the
+    task refused; no attempt left; no timing and no settings to take one from; else retry, in place
+    when the delay is short and the workload is still there.
     """
     status, code = status_for_error(failure.error), code_of(failure.error)
     end = Decision(After.END, status)
     if code == CANCELLED:
         return Decision(After.CANCEL, RunStatus.CANCELED)
+    if code in STALLED and failure.in_development:
+        return Decision(After.END, RunStatus.CANCELED)
     if code in OUT_OF_MEMORY:
         return _after_out_of_memory(failure, end)
     if code in NOT_RETRIED or failure.skipped_retrying or not _has_attempt_left(failure):
@@ -176,6 +189,23 @@ def _has_attempt_left(failure: Failure) -> bool:
 
 def _whole_ms(delay_ms: float) -> int:
     return int(min(max(delay_ms, 0), MAX_DELAY_MS))
+
+
+def larger_machine(retry: Mapping[str, Any] | None, machine: str | None) -> str | None:
+    """Give where an attempt that ran out of memory is tried again, None when nowhere.
+
+    `retry` are a task's settings in wire form, `machine` is the preset the attempt ran on. The
+    preset that the settings name counts only when it has more memory: on any other the attempt
+    would end as this one did, which also ends a run that the larger machine was too small for.
+
+    >>> larger_machine({"outOfMemory": {"machine": "large-1x"}}, "small-1x")
+    'large-1x'
+    >>> larger_machine({"outOfMemory": {"machine": "large-1x"}}, "large-1x")
+    """
+    named = PRESETS.get(((retry or {}).get("outOfMemory") or {}).get("machine") or "")
+    if named is None or named.memory <= PRESETS[machine or DEFAULT_MACHINE].memory:
+        return None
+    return named.name
 
 
 def settings_delay_ms(

@@ -32,6 +32,7 @@ class RunFilter(NamedTuple):
     queues: Sequence[str] = ()  # stored names: task/<id> for a task's own
     versions: Sequence[str] = ()
     machines: Sequence[str] = ()
+    batches: Sequence[str] = ()  # the runs these made; not those that were there already
     is_test: bool | None = None
     created_from: datetime | None = None  # included
     created_to: datetime | None = None  # included
@@ -137,6 +138,7 @@ def _condition(wanted: RunFilter) -> Q:
         ("version", wanted.versions),
         ("machine", wanted.machines),
         ("region", wanted.regions),
+        ("batch_id", wanted.batches),
     ):
         if values:
             condition &= Q(**{f"{column}__in": values})

@@ -73,6 +73,7 @@ class Event(StrEnum):
     """What happens to a run."""
 
     DUE = "due"  # its delay is over
+    RESCHEDULE = "reschedule"  # somebody changes its delay
     RELEASE = "release"  # a version that has its task arrived
     PARK = "park"  # it was taken, but no version has its task
     DEQUEUE = "dequeue"  # a supervisor took it
@@ -120,6 +121,7 @@ _ENDED = State(_X.FINISHED, None)
 
 TRANSITIONS: dict[tuple[ExecutionStatus, Event], State] = {
     (_X.DELAYED, Event.DUE): _QUEUED,
+    (_X.DELAYED, Event.RESCHEDULE): State(_X.DELAYED, _R.DELAYED),
     (_X.RUN_CREATED, Event.RELEASE): _QUEUED,
     (_X.QUEUED, Event.PARK): State(_X.RUN_CREATED, _R.PENDING_VERSION),
     (_X.QUEUED, Event.DEQUEUE): State(_X.PENDING_EXECUTING, _R.DEQUEUED),

@@ -11,7 +11,9 @@ from kombu.exceptions import OperationalError
 
 from deployments import reconcilers as of_deployments
 from ledger.services import prune_changes
+from runs.reconciler_records import record_failure, record_run
 from runs.reconcilers import RECONCILERS, release_waiting_versions
+from tenants.sessions import forget_sessions
 
 log = structlog.get_logger(__name__)
 
@@ -21,25 +23,41 @@ def prune_ledger_changes() -> int:
     return prune_changes(now=datetime.now(UTC))
 
 
+def prune_sessions() -> int:
+    """Forget the sessions of people that have ended; give how many."""
+    return forget_sessions(now=datetime.now(UTC))
+
+
 ALL_RECONCILERS = {
     **RECONCILERS,
     **of_deployments.RECONCILERS,
     prune_ledger_changes.__name__: prune_ledger_changes,
+    prune_sessions.__name__: prune_sessions,
 }
 
 
 @shared_task(name="runs.tasks.reconcile")
 def reconcile(name: str) -> int:
-    """Run a reconciler unless it is running already; give how much it repaired."""
+    """Run a reconciler unless it is running already, record it, and give how much it repaired."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 3))", [name])
         (taken,) = cursor.fetchone()
         if not taken:
             return 0
         try:
-            return ALL_RECONCILERS[name]()
+            return _recorded(name)
         finally:
             cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 3))", [name])
+
+
+def _recorded(name: str) -> int:
+    try:
+        fixed = ALL_RECONCILERS[name]()
+    except Exception as error:
+        record_failure(name, error)
+        raise
+    record_run(name, fixed)
+    return int(fixed)
 
 
 def wake_release(environment_id: str, worker_id: str) -> None:

@@ -1,13 +1,17 @@
 """The one statement of a trigger: run, first snapshot, place, idempotency. Pure text.
 
 A trigger is a single statement in autocommit, so it costs one round trip and is all or nothing.
-Which rows it writes depends on what the call has; each combination is one prepared statement.
+Which rows and columns it writes depends on what the call has; each combination is one prepared
+statement.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Place = Literal["ready", "delayed", "version"]
 
@@ -37,6 +41,7 @@ RUN_COLUMNS: tuple[str, ...] = (
     "ttl",
     "ttl_s",
     "first_queued_at",
+    "ttl_ends_at",
     "payload",
     "payload_type",
     "metadata",
@@ -62,6 +67,34 @@ RUN_COLUMNS: tuple[str, ...] = (
     "created_at",
     "updated_at",
 )
+# Columns that are left out of the statement when they have no value: the fewer parameters travel,
+# the less a trigger costs on both sides. None of them is named by the statement's other parts.
+OPTIONAL_COLUMNS: frozenset[str] = frozenset(
+    {
+        "plan",
+        "region",
+        "requested_region",
+        "decided_revision",
+        "ttl",
+        "ttl_s",
+        "first_queued_at",
+        "ttl_ends_at",
+        "payload",
+        "metadata",
+        "seed_metadata",
+        "machine",
+        "max_attempts",
+        "max_duration_s",
+        "parent_run_id",
+        "root_run_id",
+        "replay_of_id",
+        "idempotency_key_shown",
+        "locked_version",
+        "worker_id",
+        "version",
+    }
+)
+KEPT_STATEMENTS = 256
 # Columns every new run starts with.
 STARTS_WITH: dict[str, str] = {
     "attempt_number": "0",
@@ -106,13 +139,32 @@ _OPEN_LANE = """SELECT run.id, runs_open_lane(%(lane_id)s, %(worker_queue)s, %(e
   %(queue_name)s, %(concurrency_key)s) FROM run"""
 
 
-@cache
-def trigger_statement(place: Place, *, has_key: bool, has_request_key: bool) -> str:
-    """Give the statement; it returns the new run's id, or no row when a key is taken.
+def given_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the parameters of a run's statement: optional columns without value are left out."""
+    return {
+        name: value
+        for name, value in row.items()
+        if value is not None or name not in OPTIONAL_COLUMNS
+    }
+
+
+def trigger_statement(
+    place: Place, given: Mapping[str, Any], *, has_key: bool, has_request_key: bool
+) -> str:
+    """Give the statement for the parameters that `given_columns` gave.
+
+    It returns the new run's id, or no row when a key is taken.
 
     Rule: the request key is claimed first, then the idempotency key, then the run is written; a
     step is skipped when the one before it found its key taken.
     """
+    return _statement(place, tuple(given), has_key=has_key, has_request_key=has_request_key)
+
+
+@lru_cache(maxsize=KEPT_STATEMENTS)
+def _statement(
+    place: Place, given: tuple[str, ...], *, has_key: bool, has_request_key: bool
+) -> str:
     parts, source = [], ""
     if has_request_key:
         parts.append(_REQUEST)
@@ -120,12 +172,11 @@ def trigger_statement(place: Place, *, has_key: bool, has_request_key: bool) -> 
     if has_key:
         parts.append(_CLAIM.format(source=source))
         source = " FROM claim"
-    values = [f"%({name})s" for name in RUN_COLUMNS] + list(STARTS_WITH.values())
+    columns = [name for name in RUN_COLUMNS if name in given]
+    values = [f"%({name})s" for name in columns] + list(STARTS_WITH.values())
     parts.append(
         _RUN.format(
-            columns=", ".join((*RUN_COLUMNS, *STARTS_WITH)),
-            values=", ".join(values),
-            source=source,
+            columns=", ".join((*columns, *STARTS_WITH)), values=", ".join(values), source=source
         )
     )
     parts += [_SNAPSHOT, _PLACES[place]]

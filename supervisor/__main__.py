@@ -9,9 +9,10 @@ import sys
 
 import structlog
 
-from supervisor.env import InvalidEnvironment, Settings, read_env
-from supervisor.leftovers import FolderInUse
-from supervisor.logs import configure_logs
+from compute.logs import configure_logs
+from compute.processes.leftovers import FolderInUse
+from compute.reading import InvalidEnvironment
+from supervisor.env import Settings, read_env
 from supervisor.service import Supervisor
 
 EXIT_FAILED = 1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from compute.processes.values import Created, Failed
 from runs.contracts import (
     AttemptFailed,
     CompleteAttempt,
@@ -24,17 +25,24 @@ from runs.contracts import (
 )
 from supervisor.flights import Flight, Flights, Phase
 from supervisor.platform import Ok, Refused
-from supervisor.runner_env import RunnerSettings, deployment_token, instance_name, runner_env
-from supervisor.workloads.base import Created, Failed, WorkloadManager, WorkloadSpec
+from supervisor.runner_env import (
+    RunnerSettings,
+    deployment_token,
+    instance_name,
+    runner_env,
+    workload_labels,
+    workload_metadata,
+)
+from supervisor.workloads.base import WorkloadManager, WorkloadSpec
 from supervisor.workloads.exits import describe_exit, error_for_exit
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from compute.processes.values import Exited
     from supervisor.capacity import Capacity
     from supervisor.groups import Group
     from supervisor.metrics import Metrics
-    from supervisor.workloads.base import Exited
 
 MAX_MESSAGE = 4000
 OPEN_STATUSES = frozenset({"EXECUTING", "EXECUTING_WITH_WAITPOINTS", "PENDING_CANCEL"})
@@ -74,7 +82,7 @@ class Dispatcher:
         """Take a lease over from a poll; the rest happens in a task of its own."""
         name = instance_name(message)
         machine = message.run.machine
-        if self._flights.find(name, message.run.friendlyId) is not None:
+        if any(one.lease == name for one in self._flights.of_run(message.run.friendlyId)):
             self._capacity.withdraw(poll)  # the same lease again: its answer had been late
             return
         need = Resources(cpu=machine.cpu, memory=machine.memory)
@@ -117,38 +125,41 @@ class Dispatcher:
             attempt=message.run.attemptNumber,
             group=group,
             token=token,
+            lease=name,
         )
         self._flights.add(flight)
         began = perf_counter()
         result: Created | Failed = Failed("create_failed", "the supervisor failed; see its log")
         try:
-            result = await self._create(message, group, token)
+            result = await self._create(message, flight)
         finally:  # also after a mistake of ours, which goes on to the log
             outcome = "ok" if isinstance(result, Created) else result.reason
             self._metrics.create_seconds.labels(outcome=outcome).observe(perf_counter() - began)
             if isinstance(result, Created):
-                log.info("workload.created", name=name, run=flight.run_id, group=group.name)
+                log.info("workload.created", name=result.name, run=flight.run_id, group=group.name)
             else:
-                self._flights.drop(name)
+                self._flights.drop(flight.runner_id)
                 self._release(name)
                 await self._hand_back(message, group, result)
 
-    async def _create(
-        self, message: DequeuedMessage, group: Group, token: str | None
-    ) -> Created | Failed:
-        chosen = self._manager_for(message)
-        if isinstance(chosen, Failed):
-            return chosen
+    async def _create(self, message: DequeuedMessage, flight: Flight) -> Created | Failed:
+        manager = self._manager_for(message)
+        if isinstance(manager, Failed):
+            return manager
         assert message.image is not None
-        now = datetime.now(UTC)
+        flight.on_done = lambda: manager.finish(flight.runner_id)
+        runner, now = self._options.runner, datetime.now(UTC)
         spec = WorkloadSpec(
-            name=instance_name(message),
+            name=flight.lease,
             image=message.image,
             machine=message.run.machine,
-            env=runner_env(message, self._options.runner, token=token, now=now),
-            code=group.client,
+            env=runner_env(message, runner, token=flight.token, now=now),
+            code=flight.group.client,
+            metadata=workload_metadata(message, supervisor=runner.instance_name),
+            labels=workload_labels(message),
+            renamed=lambda name: self._flights.rename(flight, name),
         )
-        return await chosen.create(spec)
+        return await manager.create(spec)
 
     def _manager_for(self, message: DequeuedMessage) -> WorkloadManager | Failed:
         """Choose by what the run needs and what managers say they can do."""
@@ -187,8 +198,8 @@ class Dispatcher:
     async def _settle(self, exited: Exited) -> None:
         """Report what a workload left open: nothing, a lease, or an attempt."""
         flight = self._flights.drop(exited.name)
-        self._release(exited.name)
         assert flight is not None
+        self._release(flight.lease)
         await flight.settled()
         self._metrics.exits.labels(phase=flight.phase).inc()
         log.info(

@@ -2,7 +2,7 @@
 
 `read_env` is pure but for `file://` tokens, which `read_text` reads: it turns a mapping of strings
 into one frozen `Settings`, or says which variable is wrong. Only `__main__` calls it with the real
-environment. A boolean is `true`, `1`, `false` or `0`; anything else is refused, never guessed.
+environment.
 """
 
 from __future__ import annotations
@@ -11,35 +11,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
-from urllib.parse import urlsplit
 from uuid import uuid4
+
+from compute.reading import InvalidEnvironment, Reader, installer_env
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 Enforcement = Literal["disabled", "log", "enforce"]
 QueueClass = Literal["default", "scheduled"]
+WorkloadKind = Literal["process", "compute"]
 
-BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 RESERVED_PREFIXES = ("TRIGGER_", "CROSSFADE_", "LD_", "PYTHON")
 RESERVED_NAMES = frozenset({"PATH", "HOME", "TMPDIR"})
-INSTALLER_PREFIX = "UV_"
-INSTALLER_NAMES = frozenset(
-    {
-        "PATH",
-        "HOME",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "NO_PROXY",
-    }
-)
-
-
-class InvalidEnvironment(Exception):
-    """A variable of the environment is missing or cannot be read; the message names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +49,9 @@ class Settings:
     runner_heartbeat_interval_s: float | None  # RUNNER_HEARTBEAT_INTERVAL_SECONDS
     runner_snapshot_poll_interval_s: float | None  # RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS
     runner_additional_env: Mapping[str, str]  # RUNNER_ADDITIONAL_ENV_VARS: K=V,K=V
+    runner_pretty_logs: bool  # RUNNER_PRETTY_LOGS
+    runner_debug_logs: bool  # SEND_RUN_DEBUG_LOGS
+    otlp_endpoint: str  # OTEL_EXPORTER_OTLP_ENDPOINT: where runners send traces; "" for nowhere
     token_secret: str  # WORKLOAD_TOKEN_SECRET: signs what runners present
     token_enforcement: Enforcement  # WORKLOAD_TOKEN_ENFORCEMENT
     token_expires_at: datetime  # WORKLOAD_TOKEN_EXP
@@ -77,7 +64,12 @@ class Settings:
     memory_overcommit: float  # CROSSFADE_MEMORY_OVERCOMMIT: the same for memory
     memory_floor_gb: float  # CROSSFADE_MEMORY_FLOOR_GB: with less really free, nothing is leased
     max_workloads: int  # CROSSFADE_MAX_WORKLOADS: running at once, whatever fits
-    workload_manager: Literal["process"]  # CROSSFADE_WORKLOAD_MANAGER
+    workload_manager: WorkloadKind  # CROSSFADE_WORKLOAD_MANAGER
+    gateway_url: str  # COMPUTE_GATEWAY_URL; "" without a gateway
+    gateway_token: str  # COMPUTE_GATEWAY_AUTH_TOKEN; "" for none
+    gateway_timeout_ms: int  # COMPUTE_GATEWAY_TIMEOUT_MS: of a whole call
+    create_max_attempts: int  # COMPUTE_INSTANCE_CREATE_MAX_ATTEMPTS
+    create_base_delay_ms: int  # COMPUTE_INSTANCE_CREATE_RETRY_BASE_DELAY_MS
     state_dir: Path  # CROSSFADE_SUPERVISOR_DIR: artifacts, environments, folders of runs
     shared_dir: Path  # CROSSFADE_SHARED_DIR: as root, what other users must be able to reach
     artifact_cache_mb: int  # CROSSFADE_ARTIFACT_CACHE_MB: unpacked code kept at most
@@ -85,54 +77,6 @@ class Settings:
     uid_base: int  # CROSSFADE_WORKLOAD_UID_BASE: first of the user ids of workloads, as root
     drain_timeout_s: float  # CROSSFADE_DRAIN_TIMEOUT_SECONDS: what running work gets at a stop
     installer_env: Mapping[str, str]  # what installing requirements may see of the environment
-
-
-class _Reader:
-    """One look at each variable, with its bounds."""
-
-    def __init__(self, source: Mapping[str, str]) -> None:
-        self.source = source
-
-    def text(self, name: str, default: str | None = None) -> str:
-        value = self.source.get(name, "").strip()
-        if value:
-            return value
-        if default is None:
-            raise InvalidEnvironment(f"{name} is required")
-        return default
-
-    def boolean(self, name: str, *, default: bool) -> bool:
-        value = self.text(name, str(default)).lower()
-        if value not in BOOLEANS:
-            raise InvalidEnvironment(f"{name} must be true, 1, false or 0, not {value!r}")
-        return BOOLEANS[value]
-
-    def number(self, name: str, default: float | None, *, least: float) -> float | None:
-        value = self.source.get(name, "").strip()
-        if not value:
-            return default
-        try:
-            parsed = float(value)
-        except ValueError as error:
-            raise InvalidEnvironment(f"{name} must be a number, not {value!r}") from error
-        if not least <= parsed < float("inf"):
-            raise InvalidEnvironment(f"{name} must be a number of at least {least}, not {value}")
-        return parsed
-
-    def positive(self, name: str, default: float, *, least: float = 0.01) -> float:
-        return cast("float", self.number(name, default, least=least))
-
-    def whole(self, name: str, default: int, *, least: int = 0) -> int:
-        parsed = self.positive(name, default, least=least)
-        if parsed != int(parsed):
-            raise InvalidEnvironment(f"{name} must be a whole number, not {parsed}")
-        return int(parsed)
-
-    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
-        value = self.text(name, default).lower()
-        if value not in choices:
-            raise InvalidEnvironment(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-        return value
 
 
 def _read_file(path: str) -> str:
@@ -143,13 +87,14 @@ def read_env(
     source: Mapping[str, str], *, read_text: Callable[[str], str] = _read_file
 ) -> Settings:
     """Give the typed settings, or raise `InvalidEnvironment` naming the first bad variable."""
-    reader = _Reader(source)
+    reader = Reader(source)
+    gateway_url = reader.url("COMPUTE_GATEWAY_URL", "")
     enforcement = reader.choice(
         "WORKLOAD_TOKEN_ENFORCEMENT", "disabled", ("disabled", "log", "enforce")
     )
     needs_secret = None if enforcement != "disabled" else ""
     return Settings(
-        api_url=_url(reader, "TRIGGER_API_URL"),
+        api_url=reader.url("TRIGGER_API_URL"),
         worker_tokens=_tokens(reader, read_text),
         managed_secret=reader.text("MANAGED_WORKER_SECRET"),
         instance_name=reader.text("TRIGGER_WORKER_INSTANCE_NAME", str(uuid4())),
@@ -159,10 +104,12 @@ def read_env(
             "Literal['http', 'https']",
             reader.choice("TRIGGER_WORKLOAD_API_PROTOCOL", "http", ("http", "https")),
         ),
-        workload_api_domain=reader.text("TRIGGER_WORKLOAD_API_DOMAIN", "127.0.0.1"),
+        workload_api_domain=reader.text(
+            "TRIGGER_WORKLOAD_API_DOMAIN", None if gateway_url else "127.0.0.1"
+        ),
         workload_api_host=reader.text("TRIGGER_WORKLOAD_API_HOST_INTERNAL", "0.0.0.0"),  # noqa: S104
-        workload_api_port=_port(reader, "TRIGGER_WORKLOAD_API_PORT_INTERNAL", 8020),
-        workload_api_port_external=_port(reader, "TRIGGER_WORKLOAD_API_PORT_EXTERNAL", 0),
+        workload_api_port=reader.port("TRIGGER_WORKLOAD_API_PORT_INTERNAL", 8020),
+        workload_api_port_external=reader.port("TRIGGER_WORKLOAD_API_PORT_EXTERNAL", 0),
         dequeue_enabled=reader.boolean("TRIGGER_DEQUEUE_ENABLED", default=True),
         queue_class=cast(
             "QueueClass",
@@ -178,12 +125,15 @@ def read_env(
             "RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS", None, least=0.01
         ),
         runner_additional_env=_pairs(reader, "RUNNER_ADDITIONAL_ENV_VARS"),
+        runner_pretty_logs=reader.boolean("RUNNER_PRETTY_LOGS", default=False),
+        runner_debug_logs=reader.boolean("SEND_RUN_DEBUG_LOGS", default=False),
+        otlp_endpoint=reader.url("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
         token_secret=reader.text("WORKLOAD_TOKEN_SECRET", needs_secret),
         token_enforcement=cast("Enforcement", enforcement),
         token_expires_at=_moment(reader, "WORKLOAD_TOKEN_EXP", "2032-01-01T00:00:00.000Z"),
         metrics_enabled=reader.boolean("METRICS_ENABLED", default=True),
         metrics_host=reader.text("METRICS_HOST", "127.0.0.1"),
-        metrics_port=_port(reader, "METRICS_PORT", 9090),
+        metrics_port=reader.port("METRICS_PORT", 9090),
         cpu_total=reader.number("RESOURCE_MONITOR_OVERRIDE_CPU_TOTAL", None, least=0.01),
         memory_total_gb=reader.number(
             "RESOURCE_MONITOR_OVERRIDE_MEMORY_TOTAL_GB", None, least=0.01
@@ -192,9 +142,15 @@ def read_env(
         memory_overcommit=reader.positive("CROSSFADE_MEMORY_OVERCOMMIT", 2, least=1),
         memory_floor_gb=reader.positive("CROSSFADE_MEMORY_FLOOR_GB", 0.5, least=0),
         max_workloads=reader.whole("CROSSFADE_MAX_WORKLOADS", 100, least=1),
-        workload_manager=cast(
-            "Literal['process']",
-            reader.choice("CROSSFADE_WORKLOAD_MANAGER", "process", ("process",)),
+        workload_manager=_workload_kind(reader, gateway_url),
+        gateway_url=gateway_url,
+        gateway_token=reader.text("COMPUTE_GATEWAY_AUTH_TOKEN", ""),
+        gateway_timeout_ms=reader.whole("COMPUTE_GATEWAY_TIMEOUT_MS", 30_000, least=1),
+        create_max_attempts=reader.whole(
+            "COMPUTE_INSTANCE_CREATE_MAX_ATTEMPTS", 3, least=1, most=10
+        ),
+        create_base_delay_ms=reader.whole(
+            "COMPUTE_INSTANCE_CREATE_RETRY_BASE_DELAY_MS", 250, most=10_000
         ),
         state_dir=Path(reader.text("CROSSFADE_SUPERVISOR_DIR", "var/supervisor")).absolute(),
         shared_dir=Path(reader.text("CROSSFADE_SHARED_DIR", "/var/lib/crossfade")).absolute(),
@@ -202,23 +158,20 @@ def read_env(
         workload_users=reader.boolean("CROSSFADE_WORKLOAD_USERS", default=True),
         uid_base=reader.whole("CROSSFADE_WORKLOAD_UID_BASE", 60_000, least=1000),
         drain_timeout_s=reader.positive("CROSSFADE_DRAIN_TIMEOUT_SECONDS", 30, least=0),
-        installer_env={
-            name: value
-            for name, value in source.items()
-            if name.upper() in INSTALLER_NAMES or name.startswith(INSTALLER_PREFIX)
-        },
+        installer_env=installer_env(source),
     )
 
 
-def _url(reader: _Reader, name: str) -> str:
-    value = reader.text(name)
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
-        raise InvalidEnvironment(f"{name} must be an http or https URL")
-    return value.rstrip("/")
+def _workload_kind(reader: Reader, gateway_url: str) -> WorkloadKind:
+    """Give how workloads are started: through the gateway if there is one, by default."""
+    name = "CROSSFADE_WORKLOAD_MANAGER"
+    kind = reader.choice(name, "compute" if gateway_url else "process", ("process", "compute"))
+    if kind == "compute" and not gateway_url:
+        raise InvalidEnvironment(f"COMPUTE_GATEWAY_URL is required when {name} is compute")
+    return cast("WorkloadKind", kind)
 
 
-def _tokens(reader: _Reader, read_text: Callable[[str], str]) -> tuple[str, ...]:
+def _tokens(reader: Reader, read_text: Callable[[str], str]) -> tuple[str, ...]:
     name = "TRIGGER_WORKER_TOKEN"
     value = reader.text(name)
     if value.startswith("file://"):
@@ -232,14 +185,7 @@ def _tokens(reader: _Reader, read_text: Callable[[str], str]) -> tuple[str, ...]
     return tokens
 
 
-def _port(reader: _Reader, name: str, default: int) -> int:
-    port = reader.whole(name, default)
-    if port >= 1 << 16:
-        raise InvalidEnvironment(f"{name} must be below 65536, not {port}")
-    return port
-
-
-def _moment(reader: _Reader, name: str, default: str) -> datetime:
+def _moment(reader: Reader, name: str, default: str) -> datetime:
     value = reader.text(name, default)
     try:
         at = datetime.fromisoformat(value)
@@ -250,7 +196,7 @@ def _moment(reader: _Reader, name: str, default: str) -> datetime:
     return at
 
 
-def _pairs(reader: _Reader, name: str) -> dict[str, str]:
+def _pairs(reader: Reader, name: str) -> dict[str, str]:
     """Read `K=V,K=V`; a value may hold `=`; a workload's identity cannot be changed by it."""
     pairs: dict[str, str] = {}
     for part in filter(None, (piece.strip() for piece in reader.text(name, "").split(","))):

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from supervisor.groups import Group
 
@@ -25,6 +25,10 @@ class Phase(StrEnum):
     DONE = "done"  # the attempt was completed, or the run is no longer this workload's
 
 
+def _nothing() -> None:
+    """Tell nobody."""
+
+
 @dataclass(slots=True)
 class Flight:
     """One leased run and its workload."""
@@ -35,10 +39,17 @@ class Flight:
     attempt: int  # the attempt it works on, or will start
     group: Group
     token: str | None  # the deployment token it was given
+    lease: str = ""  # the name its lease was given; the runner's may have a suffix
+    on_done: Callable[[], None] = _nothing  # told once it has nothing more to do
     phase: Phase = Phase.LEASED
     stopping: bool = False  # the supervisor ends it, the task did nothing wrong
     _relays: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def finish(self) -> None:
+        """Note that the workload has nothing more to do."""
+        self.phase = Phase.DONE
+        self.on_done()
 
     @contextmanager
     def relaying(self) -> Iterator[None]:
@@ -69,6 +80,12 @@ class Flights:
         """Know a new lease."""
         self._by_runner[flight.runner_id] = flight
         self.remember(flight.run_id, flight.group)
+
+    def rename(self, flight: Flight, runner_id: str) -> None:
+        """Know a flight by another runner: its workload is started under another name."""
+        self._by_runner.pop(flight.runner_id, None)
+        flight.runner_id = runner_id
+        self._by_runner[runner_id] = flight
 
     def drop(self, runner_id: str) -> Flight | None:
         """Forget a workload that ended; the group of its run stays known a while."""

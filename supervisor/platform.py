@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -22,6 +21,7 @@ from uuid import uuid4
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from compute.connections import stream_artifact
 from runs.contracts import (
     CompleteAttempt,
     ConnectAnswer,
@@ -109,14 +109,6 @@ def is_retryable(status: int, should_retry: str | None) -> bool:
         return should_retry == "true"
     retryable = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
     return status in retryable or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-
-
-def make_http_client(api_url: str) -> httpx.AsyncClient:
-    """Give the connection pool of a supervisor; certificates are loaded only for TLS."""
-    secure = api_url.startswith("https:")
-    context = ssl.create_default_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    limits = httpx.Limits(max_connections=200, max_keepalive_connections=20)
-    return httpx.AsyncClient(base_url=api_url, verify=context, limits=limits, trust_env=False)
 
 
 class PlatformClient:
@@ -214,9 +206,7 @@ class PlatformClient:
 
     def stream_artifact(self, image: str) -> Any:
         """Open the download of a deployment's code; an async context manager of a response."""
-        path = f"/engine/v1/artifacts/{quote(image, safe='')}"
-        timeout = httpx.Timeout(30.0, connect=5.0)
-        return self._http.stream("GET", path, headers=self._headers, timeout=timeout)
+        return stream_artifact(self._http, image, self._headers)
 
     async def _call(
         self,

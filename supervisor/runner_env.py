@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from runs.contracts import DequeuedMessage
 
+OWNER = "supervisor"  # in an instance's metadata: the instance name of its supervisor
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerSettings:
@@ -25,6 +27,9 @@ class RunnerSettings:
     heartbeat_interval_s: float | None
     snapshot_poll_interval_s: float | None
     additional: Mapping[str, str]
+    pretty_logs: bool = False
+    send_debug_logs: bool = False
+    otlp_endpoint: str = ""  # where runners send traces; "" for nowhere
 
 
 def instance_name(message: DequeuedMessage) -> str:
@@ -60,6 +65,8 @@ def runner_env(
     optional = {name: f"{value:g}" for name, value in intervals.items() if value is not None}
     if message.project.ref is not None:
         optional["TRIGGER_PROJECT_REF"] = message.project.ref
+    if settings.otlp_endpoint:
+        optional["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.otlp_endpoint
     return {
         **settings.additional,
         **optional,
@@ -79,4 +86,33 @@ def runner_env(
         "TRIGGER_SUPERVISOR_API_PORT": str(settings.port),
         "TRIGGER_MACHINE_CPU": f"{message.run.machine.cpu:g}",
         "TRIGGER_MACHINE_MEMORY": f"{message.run.machine.memory:g}",
+        "PRETTY_LOGS": _switch(settings.pretty_logs),
+        "TRIGGER_SEND_RUN_DEBUG_LOGS": _switch(settings.send_debug_logs),
     }
+
+
+def workload_metadata(message: DequeuedMessage, *, supervisor: str) -> dict[str, str]:
+    """Give what an instance is remembered by: its run, and the supervisor that looks after it."""
+    return {
+        "runId": message.run.friendlyId,
+        "envId": message.environment.id,
+        "envType": message.environment.type,
+        "orgId": message.organization.id,
+        "projectId": message.project.id,
+        "deploymentVersion": message.backgroundWorker.version,
+        "machine": message.run.machine.name,
+        OWNER: supervisor,
+    }
+
+
+def workload_labels(message: DequeuedMessage) -> dict[str, str]:
+    """Give what network policy goes by."""
+    org_id = message.organization.id
+    return {
+        "org": org_id,
+        **({"privatelink": org_id} if message.organization.hasPrivateLink else {}),
+    }
+
+
+def _switch(value: bool) -> str:  # noqa: FBT001 - a value, not a choice of behaviour
+    return "true" if value else "false"

@@ -8,27 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from compute.connections import make_http_client
+from compute.http_server import HttpServer
+from compute.processes.values import RUNNER_MODULE
 from runs.contracts import Usage as WireUsage
 from runs.contracts import WorkerHeartbeat
 from supervisor.capacity import Capacity, Limits
 from supervisor.dispatch import Dispatcher, DispatchOptions
 from supervisor.flights import Flights
 from supervisor.groups import Group
-from supervisor.http_server import HttpServer
 from supervisor.leasing import LeasePool
 from supervisor.machine import Usage, read_machine
+from supervisor.managers import make_manager, memory_free_for
 from supervisor.metrics import Metrics, make_metrics_app
-from supervisor.platform import Ok, PlatformClient, make_http_client
-from supervisor.process_setup import make_process_manager
+from supervisor.platform import Ok, PlatformClient
 from supervisor.runner_env import RunnerSettings
 from supervisor.workload_api import TokenRules, WorkloadApi
-from supervisor.workloads.process import RUNNER_MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from supervisor.env import Settings
-    from supervisor.workloads.process import ProcessManager
+    from supervisor.workloads.base import WorkloadManager
 
 VERSION = "1"
 POLL_GRACE_S = 1.0  # what outstanding polls get at a stop
@@ -63,7 +64,7 @@ class Supervisor:
         self._servers = self._make_servers()
         self.capacity = self._make_capacity()
         self._dispatcher = self._make_dispatcher()
-        self._manager: ProcessManager = make_process_manager(
+        self._manager: WorkloadManager = make_manager(
             settings, on_exit=self._dispatcher.exited, runner_module=runner_module
         )
         self._dispatcher.serve(self._manager)
@@ -79,6 +80,7 @@ class Supervisor:
         """Serve runners, greet the platform, begin to lease."""
         for server in self._servers:
             server.start()
+        self._manager.start()
         metadata = {"workerVersion": VERSION, "pid": os.getpid()}
         for group in self.groups:
             self._run(self._greet(group, metadata))
@@ -195,6 +197,9 @@ class Supervisor:
             heartbeat_interval_s=settings.runner_heartbeat_interval_s,
             snapshot_poll_interval_s=settings.runner_snapshot_poll_interval_s,
             additional=settings.runner_additional_env,
+            pretty_logs=settings.runner_pretty_logs,
+            send_debug_logs=settings.runner_debug_logs,
+            otlp_endpoint=settings.otlp_endpoint,
         )
         options = DispatchOptions(
             runner=runner,
@@ -213,7 +218,7 @@ class Supervisor:
             capacity=self.capacity,
             dispatcher=self._dispatcher,
             metrics=self.metrics,
-            memory_free_gb=self._machine.memory_free_gb,
+            memory_free_gb=memory_free_for(settings, self._machine),
             queue_class=settings.queue_class,
             interval_s=settings.dequeue_interval_ms / 1000,
             idle_interval_s=settings.dequeue_idle_interval_ms / 1000,

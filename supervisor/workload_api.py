@@ -186,7 +186,7 @@ class WorkloadApi:
 def note(flight: Flight, call: Call, answer: Answer) -> None:
     """Learn from the platform's answer how far a workload got."""
     if answer.status == HTTPStatus.CONFLICT and call == "start":
-        flight.phase = Phase.DONE  # the run is somebody else's by now
+        flight.finish()  # the run is somebody else's by now
     if answer.status != HTTPStatus.OK or call not in {"start", "complete"}:
         return
     told = json.loads(answer.body)
@@ -199,7 +199,7 @@ def note(flight: Flight, call: Call, answer: Answer) -> None:
     if result["attemptStatus"] == "RETRY_IMMEDIATELY":
         flight.snapshot_id = result["snapshot"]["friendlyId"]
     else:
-        flight.phase = Phase.DONE
+        flight.finish()
 
 
 def _id(request: Request, name: str) -> str:

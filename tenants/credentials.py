@@ -6,6 +6,7 @@ them is `flags/callers.py`, because an organization's overrides are part of the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class CallerOrganization(NamedTuple):
-    """The tenant of a caller."""
+@dataclass(frozen=True, slots=True)
+class CallerOrganization:
+    """The tenant of a caller. Every placement reads it, and slots are read faster than a tuple."""
 
     id: str
     slug: str
@@ -22,6 +24,7 @@ class CallerOrganization(NamedTuple):
     plan: str | None  # None: unknown
     plan_at: datetime | None  # when the plan was last written
     overrides: Mapping[str, Any]  # this organization's flags; valid values only
+    bucket: int  # 0 to 99, fixed by its id
 
 
 class CallerProject(NamedTuple):

@@ -17,6 +17,7 @@ from ledger.changes import ENVIRONMENT, ORGANIZATION, TOKEN
 from ledger.ids import new_id
 from ledger.services import LedgerWrite, ledger_write
 from tenants.errors import Invalid, NotFound, Problem
+from tenants.freshness import check_fresh
 from tenants.keys import NewKey, add_key
 from tenants.models import Environment, Membership, Organization, Project, User
 from tenants.selectors import (
@@ -112,15 +113,19 @@ def update_organization(
     *,
     now: datetime,
     plan_source: PlanSource = PlanSource.STAFF,
+    expected_revision: int | None = None,
     **origin: Unpack[Origin],
 ) -> OrganizationView:
     """Change the title or the plan; a plan keeps when and by whom it was last changed.
 
-    Raise `NotFound` for an unknown organization, `Invalid` for an unknown plan.
+    Raise `NotFound` for an unknown organization, `Invalid` for an unknown plan, `StaleRevision`
+    when what changes was changed after `expected_revision`.
     """
     _check_plan(changes.get("plan"))
     with ledger_write(**origin) as write:
         row = _get_organization(organization_id)
+        scope = f"organization:{row.id}"
+        check_fresh(scope=scope, org=row.id, keys=changes, expected_revision=expected_revision)
         if "title" in changes and changes["title"] != row.title:
             _record(write, row, "title", row.title, changes["title"])
             row.title = changes["title"]

@@ -31,6 +31,7 @@ class ApiClient:
         *,
         raw: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
     ) -> HttpResponse:
         """Send `body` as JSON, or `raw` as it is."""
         data = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
@@ -38,7 +39,7 @@ class ApiClient:
             method,
             path,
             data,
-            content_type="application/json",
+            content_type=content_type,
             headers={**self._headers, **(headers or {})},
         )
         return cast("HttpResponse", response)

@@ -12,15 +12,25 @@ from django.db import connection
 from tests.live import live_session, live_stack, shared_file
 from tests.node_programs import node
 from tests.servers import SERVERS, Servers, start_postgres
+from tests.sizes import load_profile
 from webapp.embedded.ports import any_free_port
+from webapp.throttle import forget_failures
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from pytest_django import DjangoDbBlocker
 
+load_profile()
+
 # Fixtures from elsewhere; a session has one of each because they are named here and nowhere else.
 __all__ = ["live_session", "live_stack", "node", "shared_file"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_throttles() -> None:
+    """Let no test pay for the wrong credentials of another."""
+    forget_failures()
 
 
 @pytest.fixture(scope="session")

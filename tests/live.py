@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SUPERVISOR = "supervisor-container"
+COMPUTE_SUPERVISOR = "supervisor-compute"
+GATEWAY = "gateway"
 READY_S = 180.0
 STOP_S = 40.0
 COMMAND_S = 60.0
@@ -50,6 +52,7 @@ SHOWN_LINES = 60
 FIRST_PORT = 20_000  # below what systems hand out by themselves
 PORT_RANGE = 10_000
 WORKLOAD_UID_BASE = 61_000  # as root: user ids that no other stack or test uses
+OWN_UID_BASE = 60_000
 
 # Short enough that a killed process shows its consequences while a test looks on.
 TIMEOUTS: Mapping[str, str] = {
@@ -122,10 +125,11 @@ class LiveStack:
         before = self.pid(process)
         os.kill(before, signal.SIGKILL)
         wait_until(lambda: self.pid(process) != before, what=f"{process} started again")
-        if process == "web":
+        if process in {"web", "postgres"}:
             wait_until(lambda: answers_ok(f"{self.url}/readyz"), timeout_s=90, what="web")
-        if process == SUPERVISOR:
-            wait_until(lambda: answers_ok(f"{self.supervisor_url}/health"), timeout_s=90)
+        if process in self.served:
+            health = f"{self.served[process]}/health"
+            wait_until(lambda: answers_ok(health), timeout_s=90, what=process)
 
     def logs_since(self, sizes: Mapping[Path, int]) -> str:
         """Give the last lines each process wrote after its log had these sizes."""
@@ -155,6 +159,26 @@ class LiveStack:
     def supervisor_url(self) -> str:
         """Where the workload API is reached."""
         return f"http://127.0.0.1:{self.ports.supervisor_container}"
+
+    @property
+    def gateway_url(self) -> str:
+        """Where the compute gateway is reached."""
+        return f"http://127.0.0.1:{self.ports.gateway}"
+
+    @property
+    def gateway_token(self) -> str:
+        """What callers of the gateway present."""
+        kept = json.loads((self.state / "secrets.json").read_text())
+        return str(kept["gateway_token"])
+
+    @property
+    def served(self) -> dict[str, str]:
+        """Where each process without Django is reached."""
+        return {
+            SUPERVISOR: self.supervisor_url,
+            COMPUTE_SUPERVISOR: f"http://127.0.0.1:{self.ports.supervisor_compute}",
+            GATEWAY: self.gateway_url,
+        }
 
     @property
     def key(self) -> str:
@@ -242,6 +266,13 @@ class LiveStack:
         made = self.ask("POST", "/admin/api/v1/orgs", body, key=self.admin_token, status=201)
         return {one["slug"]: one["apiKey"] for one in made["environments"]}
 
+    def set_flag(self, organization: str, key: str, *, value: object) -> None:
+        """Set an organization's override over the staff API, and wait until it was seen."""
+        found = self.ask("GET", f"/admin/api/v1/orgs?query={organization}", key=self.admin_token)
+        (org,) = [one for one in found["data"] if one["slug"] == organization]
+        path = f"/admin/api/v1/orgs/{org['id']}/feature-flags"
+        self.ask("POST", path, {key: value}, key=self.admin_token)
+
     def run(self, run_id: str, *, key: str | None = None) -> dict[str, Any]:
         """Read a run."""
         return dict(self.ask("GET", f"/api/v3/runs/{run_id}", key=key))
@@ -264,20 +295,23 @@ class LiveStack:
 
 
 def free_ports() -> Ports:
-    """Give ports whose web port and supervisor port are free now."""
+    """Give ports of which those that have no substitute are free now."""
     while True:
         ports = Ports.from_web(FIRST_PORT + secrets.randbelow(PORT_RANGE))
-        if is_free(ports.web) and is_free(ports.supervisor_container):
+        fixed = (ports.web, ports.supervisor_container, ports.supervisor_compute, ports.gateway)
+        if all(map(is_free, fixed)):
             return ports
 
 
 def remove_leftovers() -> None:
     """Remove what stacks of killed suites keep outside their state folders, which are gone."""
     for owner in SYSTEM_FOLDER.glob(f"stacks/*/{OWNER_FILE}"):
-        state = Path(owner.read_text())
-        mine = owner.stat().st_uid == os.geteuid()
+        try:
+            state, mine = Path(owner.read_text()), owner.stat().st_uid == os.geteuid()
+        except FileNotFoundError:  # another suite was faster
+            continue
         if mine and state.parent.name.startswith(FOLDER_PREFIX) and not state.exists():
-            shutil.rmtree(owner.parent)
+            shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def make_database(postgres_url: str) -> str:
@@ -327,6 +361,35 @@ def live_session(
         finally:
             shutil.copytree(state / "log", kept / "log", dirs_exist_ok=True)
             stack.stop()
+
+
+@contextmanager
+def own_stack(servers: Servers, kept: Path) -> Generator[LiveStack, None, None]:
+    """Give a stack that no other test uses, PostgreSQL and Valkey its own; its logs stay in `kept`.
+
+    Its runner keeps the servers running too, so that they can be killed like everything else.
+    """
+    remove_leftovers()
+    ports, state = free_ports(), servers.folder / f"stack-{secrets.token_hex(4)}"
+    inherited = dict(os.environ)  # noqa: TID251 - handed on, as a person's shell does
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        inherited.pop(name, None)
+    environment = {
+        **inherited,
+        **TIMEOUTS,
+        "PORT": str(ports.web),
+        "CROSSFADE_VAR": str(state),
+        "PYTHONPATH": str(REPOSITORY),
+        "CROSSFADE_WORKLOAD_UID_BASE": str(OWN_UID_BASE),
+    }
+    stack = LiveStack(ports=ports, state=state, environment=environment, output=kept / "stack.txt")
+    try:
+        stack.start()
+        yield stack
+    finally:
+        if (state / "log").exists():
+            shutil.copytree(state / "log", kept / "log", dirs_exist_ok=True)
+        stack.stop()
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from runs.moves import Mover
 from runs.selectors import get_any_run
 from runs.services.attempts import Completed, Scope, complete_attempt, start_attempt
 from runs.services.leases import Holder, Room, lease_runs
+from runs.services.presence import note_presence
 from runs.services.trigger import trigger_run
 from tests.api_client import ApiClient
 from tests.factories import NOW, Tenant, make_tenant, make_worker_group
@@ -74,7 +75,7 @@ def make_version(
         package_version="1",
         tasks=tasks or (task(),),
         queues=queues,
-        metadata={},
+        metadata={"queues": [{"name": queue.name} for queue in queues]},
     )
     said: dict[str, Any] = {"scope": scope, "actor": ACTOR, "now": NOW}
     if slug == "dev":
@@ -284,7 +285,8 @@ def change(statement: str, *values: Any) -> None:
 
 
 def stall(run_id: str) -> None:
-    """Let a lease run out."""
+    """Let a lease run out while somebody listens."""
+    note_presence()
     change("UPDATE runs_lease SET due_at = now() - interval '1 second' WHERE run_id = %s", run_id)
 
 
@@ -335,6 +337,11 @@ _WRONG = {
           (SELECT max(s.id COLLATE "C") FROM runs_runsnapshot s
            WHERE s.run_id = r.id AND s.is_valid)""",
 }
+# One round trip: models read the books after every step.
+_ALL_WRONG = " UNION ALL ".join(
+    f"SELECT '{what.replace(chr(39), chr(39) * 2)}', found::text FROM ({query}) found"
+    for what, query in _WRONG.items()
+)
 _LEASED = {"PENDING_EXECUTING", "EXECUTING", "EXECUTING_WITH_WAITPOINTS", "PENDING_CANCEL"}
 _PLACES: dict[str, list[list[str]]] = {
     "RUN_CREATED": [["version"]],
@@ -353,7 +360,7 @@ def read_books() -> Books:
         places[run_id] = found
         if found not in _PLACES[execution]:
             problems.append(f"{run_id} is {execution} and in {found}")
-    problems += [f"{what}: {row}" for what, query in _WRONG.items() for row in rows_of(query)]
+    problems += [f"{what}: {subject}" for what, subject in rows_of(_ALL_WRONG)]
     return Books(places, problems)
 
 

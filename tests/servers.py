@@ -125,16 +125,24 @@ def _wait_for_start(running: Running, ready: Callable[[], bool], folder: Path) -
         time.sleep(POLL_S)
 
 
-def make_suite_folder() -> Path:
-    """Make the folder of this suite, and remove those of suites that are no more."""
-    parent = Path(tempfile.gettempdir())
+def make_suite_folder(parent: Path) -> Path:
+    """Make a folder nobody else has, and remove those of suites that are no more."""
     for left in parent.glob(f"{FOLDER_PREFIX}*"):
-        pid = left.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
-        if left.stat().st_uid == os.geteuid() and not Path(f"/proc/{pid}").exists():
+        if _is_left(left):
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=parent))
     folder.chmod(0o711)  # the servers' account enters its own folder in it
     return folder
+
+
+def _is_left(folder: Path) -> bool:
+    """Tell whether a suite of ours left a folder; one that somebody else just removed is none."""
+    pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
+    try:
+        is_ours = folder.stat().st_uid == os.geteuid()
+    except FileNotFoundError:
+        return False
+    return is_ours and not Path(f"/proc/{pid}").exists()
 
 
 class Servers:
@@ -143,7 +151,7 @@ class Servers:
     def __init__(self, shared_postgres_url: str | None) -> None:
         """Choose ports and passwords; nothing is started."""
         self.account = server_account(is_root=os.geteuid() == 0)
-        self.folder = make_suite_folder()
+        self.folder = make_suite_folder(Path(tempfile.gettempdir()))
         self._held: dict[str, socket.socket] = {"valkey": hold_port()}
         self._running: dict[str, Running] = {}
         self._password = secrets.token_hex(16)

@@ -12,6 +12,9 @@ from celery import Celery
 from celery.signals import setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")  # noqa: TID251
+# Django's checks would load every route and page, which these processes never serve; a release runs
+# them once (`manage.py check`).
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # noqa: TID251
 
 app = Celery("crossfade")
 app.config_from_object("webapp.celery_settings")

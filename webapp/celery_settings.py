@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from django.conf import settings
 
 broker_url = settings.ENV.redis_url
@@ -26,14 +28,20 @@ task_publish_retry = False
 timezone = "UTC"
 enable_utc = True
 
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 RECONCILE_EVERY_S = {
     "release_due_runs": 1.0,
     "release_waiting_versions": 1.0,
     "repair_stalled_runs": 1.0,
+    "end_overlong_attempts": 1.0,
+    "expire_waiting_runs": 1.0,
+    "compare_books": 60.0,
+    "forget_old_runs": 60.0,
     "end_late_deployments": 60.0,
     "sweep_artifacts": 3600.0,
     "forget_old_keys": 600.0,
     "prune_ledger_changes": 3600.0,
+    "prune_sessions": 3600.0,
 }
 beat_schedule = {
     name: {
@@ -42,6 +50,9 @@ beat_schedule = {
         "args": (name,),
         # A tick that was not taken in time is worth nothing: the next one does all of it.
         "options": {"expires": 5.0},
+        # Due at once when beat has no memory of it: one that is restarted each hour would never
+        # come to what is done each hour.
+        "last_run_at": LONG_AGO,
     }
     for name, every_s in RECONCILE_EVERY_S.items()
 }

@@ -16,6 +16,10 @@ import environ
 Mode = Literal["production", "development", "test"]
 
 MIN_RELOAD_INTERVAL_MS = 1000
+MAX_DAYS = 36_500
+
+
+_BUCKET_PARTS = 3
 MODES: tuple[Mode, ...] = ("production", "development", "test")
 
 
@@ -34,6 +38,7 @@ class Env:
     database_url: str  # DATABASE_URL
     redis_url: str  # REDIS_URL
     allowed_hosts: tuple[str, ...]  # ALLOWED_HOSTS
+    trusted_proxies: int  # CROSSFADE_TRUSTED_PROXIES: of ours in front, each adding an address
     public_url: str  # CROSSFADE_PUBLIC_URL: how callers outside reach the web process
     artifacts_dir: str  # CROSSFADE_ARTIFACTS_DIR: the folder of the default file storage
     log_file: str  # CROSSFADE_LOG_FILE: "" writes the JSON lines to standard error
@@ -43,10 +48,16 @@ class Env:
     backing_stale_ms: int  # MIGRATION_BACKING_STALE_MS: a group without heartbeat is not live
     timeout_pending_executing_ms: int  # RUN_ENGINE_TIMEOUT_PENDING_EXECUTING
     timeout_executing_ms: int  # RUN_ENGINE_TIMEOUT_EXECUTING
+    timeout_executing_with_waitpoints_ms: int  # RUN_ENGINE_TIMEOUT_EXECUTING_WITH_WAITPOINTS
     timeout_pending_cancel_ms: int  # RUN_ENGINE_TIMEOUT_PENDING_CANCEL
+    max_duration_grace_ms: int  # RUN_ENGINE_MAX_DURATION_GRACE_MS: what runners get to end it first
+    retention_days_free: int  # RUN_RETENTION_DAYS_FREE: 0 keeps runs for ever
+    retention_days_paid: int  # RUN_RETENTION_DAYS_PAID
+    retention_days_enterprise: int  # RUN_RETENTION_DAYS_ENTERPRISE: of unknown plans too
     dequeue_blocking_timeout_s: int  # RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS
     max_polls: int  # CROSSFADE_MAX_POLLS: dequeues that may wait at once; half the threads at most
     retry_warm_start_threshold_ms: int  # RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS
+    batch_rate_limit: tuple[int, int, int] | None  # BATCH_RATE_LIMIT: most, refill, per seconds
     flags_require_reason: bool  # FLAGS_REQUIRE_REASON: staff writes without X-Reason are refused
 
 
@@ -61,14 +72,16 @@ def read_env(source: Mapping[str, str]) -> Env:
 
 
 def _read(reader: environ.Env) -> Env:
+    mode = _mode(reader.str("CROSSFADE_MODE", default="production"))
     return Env(
-        mode=_mode(reader.str("CROSSFADE_MODE", default="production")),
+        mode=mode,
         secret_key=_required(reader, "DJANGO_SECRET_KEY"),
         encryption_keys=_list(_required(reader, "CROSSFADE_ENCRYPTION_KEYS")),
         managed_worker_secret=_required(reader, "MANAGED_WORKER_SECRET"),
         database_url=_required(reader, "DATABASE_URL"),
         redis_url=_required(reader, "REDIS_URL"),
-        allowed_hosts=_list(reader.str("ALLOWED_HOSTS", default="")),
+        allowed_hosts=_hosts(reader.str("ALLOWED_HOSTS", default=""), mode),
+        trusted_proxies=_whole(reader, "CROSSFADE_TRUSTED_PROXIES", 0, least=0),
         public_url=reader.str("CROSSFADE_PUBLIC_URL", default="http://127.0.0.1:8030").rstrip("/"),
         artifacts_dir=reader.str("CROSSFADE_ARTIFACTS_DIR", default="var/artifacts"),
         log_file=reader.str("CROSSFADE_LOG_FILE", default=""),
@@ -82,9 +95,16 @@ def _read(reader: environ.Env) -> Env:
             reader, "RUN_ENGINE_TIMEOUT_PENDING_EXECUTING", 60_000, least=1
         ),
         timeout_executing_ms=_whole(reader, "RUN_ENGINE_TIMEOUT_EXECUTING", 300_000, least=1),
+        timeout_executing_with_waitpoints_ms=_whole(
+            reader, "RUN_ENGINE_TIMEOUT_EXECUTING_WITH_WAITPOINTS", 300_000, least=1
+        ),
         timeout_pending_cancel_ms=_whole(
             reader, "RUN_ENGINE_TIMEOUT_PENDING_CANCEL", 60_000, least=1
         ),
+        max_duration_grace_ms=_whole(reader, "RUN_ENGINE_MAX_DURATION_GRACE_MS", 60_000, least=0),
+        retention_days_free=_days(reader, "RUN_RETENTION_DAYS_FREE", 30),
+        retention_days_paid=_days(reader, "RUN_RETENTION_DAYS_PAID", 90),
+        retention_days_enterprise=_days(reader, "RUN_RETENTION_DAYS_ENTERPRISE", 365),
         dequeue_blocking_timeout_s=_whole(
             reader, "RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS", 10, least=0
         ),
@@ -92,6 +112,7 @@ def _read(reader: environ.Env) -> Env:
         retry_warm_start_threshold_ms=_whole(
             reader, "RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS", 30_000, least=0
         ),
+        batch_rate_limit=_bucket(reader, "BATCH_RATE_LIMIT"),
         flags_require_reason=_switch(reader, "FLAGS_REQUIRE_REASON"),
     )
 
@@ -101,6 +122,13 @@ def _mode(value: str) -> Mode:
         if value == mode:
             return mode
     raise InvalidEnvironment(f"CROSSFADE_MODE is {value!r}; it is one of {', '.join(MODES)}")
+
+
+def _hosts(value: str, mode: Mode) -> tuple[str, ...]:
+    hosts = _list(value)
+    if mode == "production" and "*" in hosts:
+        raise InvalidEnvironment("ALLOWED_HOSTS names every host; in production they are named")
+    return hosts
 
 
 def _required(reader: environ.Env, name: str) -> str:
@@ -119,6 +147,30 @@ def _whole(reader: environ.Env, name: str, default: int, *, least: int) -> int:
     if not text.isdecimal() or int(text) < least:
         raise InvalidEnvironment(f"{name} is {text!r}; it is a whole number of at least {least}")
     return int(text)
+
+
+def _days(reader: environ.Env, name: str, default: int) -> int:
+    days = _whole(reader, name, default, least=0)
+    if days > MAX_DAYS:
+        raise InvalidEnvironment(
+            f"{name} is {days}; it is at most {MAX_DAYS}, and 0 means for ever"
+        )
+    return days
+
+
+def _bucket(reader: environ.Env, name: str) -> tuple[int, int, int] | None:
+    """Read `1200,100,10`: at most 1,200 at once, and 100 more every 10 seconds. Unset: no limit."""
+    text = str(reader.str(name, default="")).strip()
+    if not text:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != _BUCKET_PARTS or not all(part.isdecimal() and int(part) for part in parts):
+        raise InvalidEnvironment(
+            f"{name} is {text!r}; it is three whole numbers such as 1200,100,10:"
+            " the most at once, how many come back, and in how many seconds"
+        )
+    most, refill, refill_s = map(int, parts)
+    return most, refill, refill_s
 
 
 def _switch(reader: environ.Env, name: str) -> bool:

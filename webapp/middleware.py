@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from io import BytesIO
+from tempfile import SpooledTemporaryFile
 from typing import Any, Final
 
-MIB: Final = 1024 * 1024
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
 CHUNK_BYTES: Final = 64 * 1024
 DRAINED_BYTES: Final = 64 * MIB  # of a body that is refused; past that the connection may break
 
+MEMORY_BYTES: Final = 4 * MIB  # of a body without a length; the rest of it waits on disk
+
 TRIGGER_BYTES: Final = 3_145_728
 DEFAULT_BYTES: Final = 4 * MIB
+BATCH_ITEM_BYTES: Final = TRIGGER_BYTES
+BATCH_BYTES: Final = 1024 * MIB  # all items of one upload
 # By the end of the path; a route that is not here takes the default.
 LIMITS: Final[tuple[tuple[str, int], ...]] = (
     ("/trigger", TRIGGER_BYTES),
     ("/attempts/complete", 32 * MIB),  # an output of 10 MB, escaped once more
     ("/logs", 32 * MIB),
     ("/background-workers", 16 * MIB),
+    ("/feature-flags", 64 * KIB),  # a problem is named for each wrong key
+    ("/api/v3/batches", 128 * KIB),
 )
 UPLOADS: Final = "/api/v1/artifacts/upload/"
 UPLOAD_BYTES: Final = 201 * MIB  # the route itself checks the size that was announced
@@ -36,7 +43,18 @@ def body_limit(path: str) -> int:
     """
     if path.startswith(UPLOADS):
         return UPLOAD_BYTES
+    if is_streamed(path):
+        return BATCH_BYTES
     return next((limit for end, limit in LIMITS if path.endswith(end)), DEFAULT_BYTES)
+
+
+def is_streamed(path: str) -> bool:
+    """Tell whether the view reads the body itself, piece by piece, and counts what it reads.
+
+    >>> is_streamed("/api/v3/batches/batch_1/items"), is_streamed("/api/v3/batches")
+    (True, False)
+    """
+    return path.startswith("/api/v3/batches/") and path.endswith("/items")
 
 
 class BodyLimit:
@@ -58,28 +76,34 @@ class BodyLimit:
         if length and length.isdecimal():
             if int(length) <= limit:
                 return self.application(environ, start_response)
-            _drain(environ["wsgi.input"])
+            drain(environ["wsgi.input"])
             return _refuse(limit, start_response)
-        body = _read_within(environ["wsgi.input"], limit)
-        if body is None:
-            return _refuse(limit, start_response)
-        known = {**environ, "wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
-        return self.application(known, start_response)
+        if is_streamed(environ.get("PATH_INFO", "")):
+            # Django reads no further than a length: any beyond the limit lets the view see the end.
+            return self.application({**environ, "CONTENT_LENGTH": str(limit + 1)}, start_response)
+        with SpooledTemporaryFile(MEMORY_BYTES) as body:
+            size = _copy_within(environ["wsgi.input"], body, limit)
+            if size is None:
+                return _refuse(limit, start_response)
+            known = {**environ, "wsgi.input": body, "CONTENT_LENGTH": str(size)}
+            return self.application(known, start_response)
 
 
-def _read_within(stream: Any, limit: int) -> bytes | None:
-    parts: list[bytes] = []
+def _copy_within(stream: Any, body: SpooledTemporaryFile[bytes], limit: int) -> int | None:
+    """Copy a stream to the start of a file and give its size; None when it is too large."""
     size = 0
     while chunk := stream.read(CHUNK_BYTES):
         size += len(chunk)
         if size > limit:
-            _drain(stream)
+            drain(stream)
             return None
-        parts.append(chunk)
-    return b"".join(parts)
+        body.write(chunk)
+    body.seek(0)
+    return size
 
 
-def _drain(stream: Any) -> None:
+def drain(stream: Any) -> None:
+    """Read what is left of a body, up to a bound, so that its sender hears the answer."""
     left = DRAINED_BYTES
     while left > 0 and (chunk := stream.read(CHUNK_BYTES)):
         left -= len(chunk)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import environ
 
+from webapp.admin.look import LOOK
 from webapp.env import read_env
 from webapp.logs import logging_config
 
@@ -17,6 +18,8 @@ IS_PRODUCTION = ENV.mode == "production"
 ALLOWED_HOSTS = list(ENV.allowed_hosts) if IS_PRODUCTION else ["*"]
 
 INSTALLED_APPS = [
+    "unfold.apps.BasicAppConfig",  # before Django's admin, whose templates it replaces
+    "django.contrib.admin.apps.SimpleAdminConfig",  # finds no models: webapp/admin/ has every page
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -37,8 +40,16 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "webapp.dashboard.middleware.PageMiddleware",
 ]
-# They look for Django's classes by name in the list above.
-SILENCED_SYSTEM_CHECKS = ["security.W002", "security.W003"]
+SILENCED_SYSTEM_CHECKS = [
+    # They look for Django's classes by name in the list above.
+    "security.W002",
+    "security.W003",
+    "admin.E408",
+    "admin.E409",
+    "admin.E410",
+    # Whether browsers may be told of HTTPS in advance is said for a whole domain, by its owner.
+    "security.W021",
+]
 CSRF_FAILURE_VIEW = "webapp.dashboard.errors.form_refused"
 
 ROOT_URLCONF = "webapp.urls"
@@ -49,6 +60,7 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,  # the layout of the operators' pages
         "OPTIONS": {
             "context_processors": [
                 "django.template.context_processors.request",
@@ -59,6 +71,8 @@ TEMPLATES = [
     }
 ]
 
+# Django switches prepared statements off; this lets the few that ask for one have it.
+NEVER_BY_ITSELF = 1_000_000_000
 DATABASES = {
     "default": {
         **environ.Env.db_url_config(ENV.database_url),
@@ -67,6 +81,7 @@ DATABASES = {
         "OPTIONS": {
             "pool": {"min_size": 1, "max_size": ENV.database_pool_size, "timeout": 10},
             "application_name": f"crossfade-{ENV.process_name}",
+            "prepare_threshold": NEVER_BY_ITSELF,
         },
     }
 }
@@ -97,6 +112,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_SSL_REDIRECT = IS_PRODUCTION
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_HSTS_SECONDS = 31_536_000 if IS_PRODUCTION else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = IS_PRODUCTION
 X_FRAME_OPTIONS = "DENY"
 # Every route has its own limit, in webapp/middleware.py.
 DATA_UPLOAD_MAX_MEMORY_SIZE: int | None = None
@@ -104,6 +120,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE: int | None = None
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 LOGIN_URL = "/login"
+UNFOLD = LOOK
 
 LOGGING_CONFIG = None
 logging_config(log_file=ENV.log_file, process=ENV.process_name)

@@ -1,14 +1,17 @@
 """Where the apps are put together: what a process follows, and who is told of what.
 
 `connect` ties caches and registries to the ledger, in every process that loads the apps; it starts
-nothing. `start` is called by the processes that decide things: web and worker.
+nothing. `start` is called by the processes that decide things, and by beat, which wakes those that
+do: each follows the ledger and reports up to which revision. `start_web` is for those that runners
+talk to.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from celery.signals import worker_init, worker_shutdown
+from celery.signals import beat_init, worker_init, worker_shutdown
+from django.conf import settings
 
 from deployments import environment_entry, selectors
 from deployments.hooks import version_promoted
@@ -21,14 +24,33 @@ from ledger.changes import (
     KEY,
     ORGANIZATION,
     PROJECT,
+    QUEUE,
     TOKEN,
     VERSION,
     WORKER_GROUPS,
 )
+from ledger.connections import release_connections
 from ledger.feed import feed
+from ledger.registry import ReloadingRegistry
+from ledger.replicas import Reporter
+from runs.services.presence import note_presence
 from runs.services.wakeups import CHANNEL_PREFIX, hear_ready, look_everywhere
 from runs.tasks import wake_release
 from webapp import celery_app
+from webapp.reconciler_metrics import expose_reconcilers
+
+PRESENCE_INTERVAL_MS: Final = 1000
+
+PRESENCE: ReloadingRegistry[float] = ReloadingRegistry(
+    "web-presence",
+    note_presence,
+    interval_ms=PRESENCE_INTERVAL_MS,
+    retry_cap_s=2.0,  # runs wait for it after an outage
+    release=release_connections,
+)
+
+REPORTER = Reporter(feed, process=settings.ENV.process_name)
+"""Tells staff which revision this process serves."""
 
 
 def connect() -> None:
@@ -39,10 +61,11 @@ def connect() -> None:
     feed.subscribe({KEY, ENVIRONMENT, PROJECT, ORGANIZATION, FLAGS}, callers.drop_changed)
     feed.subscribe({VERSION, PROJECT, ENVIRONMENT}, environment_entry.drop_changed)
     feed.subscribe({TOKEN, WORKER_GROUPS}, selectors.drop_changed_tokens)
-    feed.subscribe({VERSION, ENVIRONMENT}, look_everywhere)
+    feed.subscribe({VERSION, ENVIRONMENT, QUEUE}, look_everywhere)
     feed.listen(f"{CHANNEL_PREFIX}*", hear_ready)
     version_promoted.append(wake_release)
     worker_init.connect(_start_worker)
+    beat_init.connect(_start_worker)
     worker_shutdown.connect(_stop_worker)
 
 
@@ -50,10 +73,20 @@ def start() -> None:
     """Follow the ledger and the ready queues from now on. Starting twice is starting once."""
     feed.start()
     LIVENESS.start()
+    REPORTER.start()
+
+
+def start_web() -> None:
+    """Start, and note from now on that runners can be heard here."""
+    start()
+    PRESENCE.start()
+    expose_reconcilers()
 
 
 def stop() -> None:
-    """End what `start` began."""
+    """End what `start` or `start_web` began."""
+    PRESENCE.stop()
+    REPORTER.stop()
     LIVENESS.stop()
     feed.stop()
 

@@ -10,6 +10,6 @@ from webapp.middleware import BodyLimit
 
 application = BodyLimit(get_wsgi_application())
 
-from webapp.wiring import start
+from webapp.wiring import start_web
 
-start()
+start_web()

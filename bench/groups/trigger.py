@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psycopg
 
+from bench.batch_rows import measure_batches
 from bench.figures import median, percentile
-from bench.load import EMPTY_PATH, Load, Request, closed_loop, open_loop, post_request
+from bench.load import EMPTY_PATH, Load, LoadFailed, Request, closed_loop, open_loop, post_request
 from bench.peers import (
     PAYLOAD,
     Enqueue,
@@ -24,18 +27,22 @@ from bench.peers import (
     procrastinate_enqueue,
 )
 from bench.pgbench import Column, read_columns, trigger_rate
-from bench.rows import Peer, Row, measured
+from bench.restate import SEND_PATH, started_restate
+from bench.rows import Peer, Row, measured, unmeasured
 from bench.stack import Stack, started_stack
+from bench.waiting import Unmeasurable
 from webapp.embedded.environment import Choices
 
 CLIENTS = 16
+ONE_CLIENT = 1
 ROUNDS = 3
 ROUND_S = 4
 WARM_UP_S = 3
 OPEN_CONNECTIONS = 64
 OPEN_RATE_PER_S = 300
 OPEN_S = 7
-PATH = "/api/v1/tasks/bench-start/trigger"
+TASK = "bench-start"
+PATH = f"/api/v1/tasks/{TASK}/trigger"
 BODY = json.dumps({"payload": PAYLOAD, "options": {"payloadType": "application/json"}}).encode()
 
 
@@ -48,7 +55,12 @@ class Rates:
     pgbench: list[float] = field(default_factory=list)
     procrastinate: list[float] = field(default_factory=list)
     celery: list[float] = field(default_factory=list)
+    # By the number of clients, of each round: ours and theirs.
+    restate: dict[int, list[tuple[float, float]]] = field(
+        default_factory=lambda: {ONE_CLIENT: [], CLIENTS: []}
+    )
     p99_ms: list[float] = field(default_factory=list)
+    no_restate: str = ""  # why there is nothing to compare with
 
 
 def measure(choices: Choices) -> list[Row]:
@@ -57,11 +69,13 @@ def measure(choices: Choices) -> list[Row]:
         stack.start_web("bench.settings")
         stack.deploy_tasks()
         with (
-            procrastinate_enqueue(_empty_database(stack)) as procrastinate,
+            procrastinate_enqueue(stack.make_database("peer")) as procrastinate,
             celery_enqueue(stack.around.redis_url) as celery,
         ):
             rates = _rounds(stack, procrastinate, celery)
-    return _rows(rates)
+        _beside_restate(stack, rates)
+        batches = measure_batches(stack, TASK)
+    return [*_rows(rates), *batches]
 
 
 def _rounds(stack: Stack, procrastinate: Enqueue, celery: Enqueue) -> Rates:
@@ -84,8 +98,28 @@ def _rounds(stack: Stack, procrastinate: Enqueue, celery: Enqueue) -> Rates:
     return rates
 
 
+def _beside_restate(stack: Stack, rates: Rates) -> None:
+    """Let restate take as many sends as it can from the same clients, in turns with triggers."""
+    ours = post_request(PATH, key=stack.keys["acme"], body=BODY)
+    theirs = post_request(SEND_PATH, key="none", body=json.dumps(PAYLOAD).encode())
+    with tempfile.TemporaryDirectory(prefix="crossfade-bench-") as folder:
+        try:
+            with started_restate(Path(folder)) as port:
+                _send(port, theirs, CLIENTS, WARM_UP_S)
+                for _ in range(ROUNDS):
+                    for clients, found in rates.restate.items():
+                        us = _send(stack.web_port, ours, clients, ROUND_S).per_s
+                        found.append((us, _send(port, theirs, clients, ROUND_S).per_s))
+        except (Unmeasurable, LoadFailed) as error:
+            rates.no_restate = str(error)
+
+
+def _send(port: int, request: Request, clients: int, for_s: float) -> Load:
+    return asyncio.run(closed_loop(port, request, connections=clients, for_s=for_s))
+
+
 def _closed(stack: Stack, request: Request, for_s: float) -> Load:
-    return asyncio.run(closed_loop(stack.web_port, request, connections=CLIENTS, for_s=for_s))
+    return _send(stack.web_port, request, CLIENTS, for_s)
 
 
 def _open(stack: Stack, request: Request) -> Load:
@@ -111,12 +145,6 @@ def _pgbench(stack: Stack, columns: dict[str, Column]) -> float:
         for_s=ROUND_S,
         now_ms=time.time_ns() // 1_000_000,
     )
-
-
-def _empty_database(stack: Stack) -> str:
-    with psycopg.connect(stack.url_of("postgres"), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE peer")
-    return stack.url_of("peer")
 
 
 def _rows(rates: Rates) -> list[Row]:
@@ -152,6 +180,7 @@ def _rows(rates: Rates) -> list[Row]:
             peer=Peer("an authenticated view that does nothing", empty),
             note=f"{rounds}; at this rate the generator used {empty_used:.2f} cores",
         ),
+        _restate_row(rates),
         measured(
             "peer.procrastinate_enqueue_per_s",
             procrastinate,
@@ -164,3 +193,20 @@ def _rows(rates: Rates) -> list[Row]:
             "in process without HTTP, best of 1 and 4 threads",
         ),
     ]
+
+
+def _restate_row(rates: Rates) -> Row:
+    if rates.no_restate:
+        return unmeasured("trigger.http_vs_restate", rates.no_restate)
+    one, many = (
+        [median(side) for side in zip(*rates.restate[clients], strict=True)]
+        for clients in (ONE_CLIENT, CLIENTS)
+    )
+    return measured(
+        "trigger.http_vs_restate",
+        one[0],
+        peer=Peer("restate-server 1.7.12, HTTP send", one[1]),
+        note=f"one producer that waits for each answer, middle of {ROUNDS} rounds of {ROUND_S} s "
+        "in turns; both take work over HTTP, keep it on disk and start none of it; "
+        f"with {CLIENTS} connections {many[0]:.0f}/s beside {many[1]:.0f}/s",
+    )

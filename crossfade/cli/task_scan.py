@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from crossfade.retry import Retry
+
 _NOT_TASKS = frozenset({"conftest.py", "setup.py"})
 
 
@@ -49,17 +51,24 @@ def describe_task(task: Task[..., Any], file_path: str, export_name: str) -> dic
     if task.machine is not None:
         wire["machine"] = {"preset": task.machine}
     if task.retry is not None:
-        wire["retry"] = {
-            "maxAttempts": task.retry.max_attempts,
-            "factor": task.retry.factor,
-            "minTimeoutInMs": task.retry.min_timeout_ms,
-            "maxTimeoutInMs": task.retry.max_timeout_ms,
-            "randomize": task.retry.randomize,
-        }
+        wire["retry"] = _retry(task.retry)
     if task.max_duration_s is not None:
         wire["maxDuration"] = task.max_duration_s
     if task.ttl is not None:
         wire["ttl"] = task.ttl
+    return wire
+
+
+def _retry(retry: Retry) -> dict[str, Any]:
+    wire: dict[str, Any] = {
+        "maxAttempts": retry.max_attempts,
+        "factor": retry.factor,
+        "minTimeoutInMs": retry.min_timeout_ms,
+        "maxTimeoutInMs": retry.max_timeout_ms,
+        "randomize": retry.randomize,
+    }
+    if retry.out_of_memory_machine is not None:
+        wire["outOfMemory"] = {"machine": retry.out_of_memory_machine}
     return wire
 
 

@@ -200,6 +200,8 @@ class TaskQueue(models.Model):
     concurrency_limit = models.PositiveIntegerField(null=True)  # in effect; null: no own limit
     declared_limit = models.PositiveIntegerField(null=True)  # of the newest version
     overridden_at = models.DateTimeField(null=True)  # set: deploys leave concurrency_limit alone
+    # Set: the limit in effect is this part of the environment's, and follows it.
+    override_percent = models.FloatField(null=True)
     paused = models.BooleanField(default=False)
     created_at = models.DateTimeField()
 
@@ -212,6 +214,11 @@ class TaskQueue(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(type__in=["task", "custom"]), name="deployments_queue_type"
+            ),
+            models.CheckConstraint(
+                condition=Q(override_percent__isnull=True)
+                | Q(override_percent__gt=0, override_percent__lte=100, overridden_at__isnull=False),
+                name="deployments_queue_override_percent",
             ),
         ]
 

@@ -128,6 +128,7 @@ class Lease(models.Model):
     concurrency_key = models.TextField()
     worker_group_id = models.CharField(max_length=ID_LENGTH, null=True)  # null in development
     due_at = models.DateTimeField()  # a heartbeat moves it; past it the run is stalled
+    attempt_ends_at = models.DateTimeField(null=True)  # past it the engine times the attempt out
     request_key = models.TextField(null=True)  # the dequeue that took it; its repeat gets it again
 
     class Meta:
@@ -136,4 +137,19 @@ class Lease(models.Model):
             models.Index(
                 "request_key", name="leases_by_request", condition=Q(request_key__isnull=False)
             ),
+            models.Index(
+                "attempt_ends_at",
+                name="leases_by_attempt_end",
+                condition=Q(attempt_ends_at__isnull=False),
+            ),
         ]
+
+
+class Presence(models.Model):
+    """When a web process last noted that runners can be heard. One row."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    heard_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="presence_is_one_row", condition=Q(id=1))]

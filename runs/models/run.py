@@ -56,6 +56,7 @@ class TaskRun(models.Model):
     ttl = models.TextField(null=True)  # as customers read it, e.g. 10m
     ttl_s = models.BigIntegerField(null=True)
     first_queued_at = models.DateTimeField(null=True)  # its ttl counts from here
+    ttl_ends_at = models.DateTimeField(null=True)  # set until its first lease, parking or end only
 
     payload = models.TextField(null=True)
     payload_type = models.CharField(max_length=64)
@@ -73,6 +74,7 @@ class TaskRun(models.Model):
     parent_run_id = models.CharField(max_length=ID_LENGTH, null=True)
     root_run_id = models.CharField(max_length=ID_LENGTH, null=True)
     replay_of_id = models.CharField(max_length=ID_LENGTH, null=True)
+    batch_id = models.CharField(max_length=ID_LENGTH, null=True)  # the batch that made it
 
     idempotency_key = models.TextField(null=True)  # the hash in force
     idempotency_key_shown = models.TextField(null=True)  # what the caller typed
@@ -98,6 +100,11 @@ class TaskRun(models.Model):
             models.Index(
                 "parent_run_id", name="runs_by_parent", condition=Q(parent_run_id__isnull=False)
             ),
+            # No state is part of it: moves of runs without a ttl go on leaving all indexes alone.
+            models.Index(
+                "ttl_ends_at", name="runs_by_ttl_end", condition=Q(ttl_ends_at__isnull=False)
+            ),
+            models.Index("batch_id", name="runs_by_batch", condition=Q(batch_id__isnull=False)),
         ]
         constraints = [
             models.CheckConstraint(

@@ -2,6 +2,7 @@
 
 Every call names the snapshot it acts on. A stale one is refused, except when it is the repeat of a
 call that already succeeded: the same runner, or the same request key, gets the same answer again.
+What is refused is kept for the record (`runs/services/refusals.py`).
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ from runs.retry import (
     Decision,
     Failure,
     decide_after_failure,
+    larger_machine,
     settings_delay_ms,
 )
 from runs.services.ending import end_run, requeue_run
+from runs.services.refusals import keeping_refusals
 from runs.states import Event, ExecutionStatus, IllegalMove, RunStatus
 from runs.storable import storable, storable_values
 
@@ -77,12 +80,17 @@ class Completed(NamedTuple):
     run_id: str
 
 
-@transaction.atomic
 def start_attempt(*, run_id: str, snapshot_id: str, scope: Scope, mover: Mover) -> str:
     """Start the next attempt and give the id of the snapshot it runs under.
 
     Raises `RunNotFound`, `StaleSnapshot`, or `IllegalMove` when the run waits for no attempt.
     """
+    refused = keeping_refusals(Event.START, run_id=run_id, snapshot_id=snapshot_id, mover=mover)
+    with refused, transaction.atomic():
+        return _start(run_id, snapshot_id, scope, mover)
+
+
+def _start(run_id: str, snapshot_id: str, scope: Scope, mover: Mover) -> str:
     run = read_run(run_id)
     check_scope(run, scope)
     if run.snapshot_id != snapshot_id:
@@ -97,14 +105,15 @@ def start_attempt(*, run_id: str, snapshot_id: str, scope: Scope, mover: Mover) 
     return _go(run, Event.START, description="Attempt started", mover=mover, columns=columns)
 
 
-@transaction.atomic
 def continue_run(*, run_id: str, snapshot_id: str, scope: Scope, mover: Mover) -> str:
     """Let a restored workload go on with the attempt it was saved in; give the new snapshot."""
-    run = read_run(run_id)
-    check_scope(run, scope)
-    if run.snapshot_id != snapshot_id:
-        return _again(run, snapshot_id, mover, Event.CONTINUE)
-    return _go(run, Event.CONTINUE, description="Continued", mover=mover, columns={})
+    refused = keeping_refusals(Event.CONTINUE, run_id=run_id, snapshot_id=snapshot_id, mover=mover)
+    with refused, transaction.atomic():
+        run = read_run(run_id)
+        check_scope(run, scope)
+        if run.snapshot_id != snapshot_id:
+            return _again(run, snapshot_id, mover, Event.CONTINUE)
+        return _go(run, Event.CONTINUE, description="Continued", mover=mover, columns={})
 
 
 def _go(
@@ -115,18 +124,26 @@ def _go(
         moved = apply_move(run, event, description=description, mover=mover, columns=columns)
     except StaleSnapshot:
         return _again(read_run(run.id), run.snapshot_id, mover, event)
-    extend_lease(run.id, settings.ENV.timeout_executing_ms)
+    extend_lease(run.id, settings.ENV.timeout_executing_ms, attempt_ms=_attempt_ms(run))
     return moved.snapshot_id
+
+
+def _attempt_ms(run: RunRow) -> int | None:
+    """Give the milliseconds after which the engine ends an attempt that its runner did not end."""
+    max_duration_s = max_duration_of(run)
+    if max_duration_s is None:
+        return None
+    return max_duration_s * 1000 + settings.ENV.max_duration_grace_ms
 
 
 def heartbeat_run(*, run_id: str, snapshot_id: str, scope: Scope) -> bool:
     """Keep an executing run from counting as stalled; False for a stale snapshot."""
-    timeout_ms = settings.ENV.timeout_executing_ms
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE runs_lease l SET due_at = greatest(due_at,
-              clock_timestamp() + %(timeout)s * interval '1 millisecond')
+              clock_timestamp() + interval '1 millisecond'
+                * CASE r.execution_status WHEN 'EXECUTING' THEN %(timeout)s ELSE %(waiting)s END)
             FROM runs_taskrun r
             WHERE l.run_id = %(run)s AND r.id = l.run_id AND r.snapshot_id = %(snapshot)s
               AND r.execution_status IN ('EXECUTING', 'EXECUTING_WITH_WAITPOINTS')
@@ -134,7 +151,8 @@ def heartbeat_run(*, run_id: str, snapshot_id: str, scope: Scope) -> bool:
               AND (%(environment)s::text IS NULL OR l.environment_id = %(environment)s)
             """,
             {
-                "timeout": timeout_ms,
+                "timeout": settings.ENV.timeout_executing_ms,
+                "waiting": settings.ENV.timeout_executing_with_waitpoints_ms,
                 "run": run_id,
                 "snapshot": snapshot_id,
                 "group": scope.worker_group_id,
@@ -145,7 +163,6 @@ def heartbeat_run(*, run_id: str, snapshot_id: str, scope: Scope) -> bool:
     return extended
 
 
-@transaction.atomic
 def complete_attempt(
     *,
     run_id: str,
@@ -159,10 +176,24 @@ def complete_attempt(
 
     Raises `RunNotFound`, `StaleSnapshot`, or `IllegalMove` when no attempt is under way.
     """
-    seen = read_run(run_id)
-    check_scope(seen, scope)
-    lock_environment(seen.environment_id)
-    run = read_run(run_id)
+    event = Event.SUCCEED if completion.ok else Event.FAIL
+    refused = keeping_refusals(event, run_id=run_id, snapshot_id=snapshot_id, mover=mover)
+    with refused, transaction.atomic():
+        seen = read_run(run_id)
+        check_scope(seen, scope)
+        lock_environment(seen.environment_id)
+        return _complete(read_run(run_id), snapshot_id, completion, mover, force_queue=force_queue)
+
+
+def _complete(
+    run: RunRow,
+    snapshot_id: str,
+    completion: AttemptSucceeded | AttemptFailed,
+    mover: Mover,
+    *,
+    force_queue: bool,
+) -> Completed:
+    run_id = run.id
     if run.snapshot_id != snapshot_id:
         made = _find_repeated(run_id, snapshot_id, mover)
         if made is None or made.event not in TOLD:
@@ -226,13 +257,14 @@ def follow_failure(
     )
 
 
-def extend_lease(run_id: str, timeout_ms: int) -> None:
-    """Give a leased run this long from now."""
+def extend_lease(run_id: str, timeout_ms: int, *, attempt_ms: int | None = None) -> None:
+    """Give a leased run this long from now, and the attempt that begins this long in all."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE runs_lease SET due_at = clock_timestamp() + %s * interval '1 millisecond'"
+            "UPDATE runs_lease SET due_at = clock_timestamp() + %s * interval '1 millisecond',"
+            " attempt_ends_at = clock_timestamp() + %s * interval '1 millisecond'"
             " WHERE run_id = %s",
-            [timeout_ms, run_id],
+            [timeout_ms, attempt_ms, run_id],
         )
 
 
@@ -282,23 +314,28 @@ def _again(run: RunRow, snapshot_id: str, mover: Mover, event: Event) -> str:
 
 
 def _failure(run: RunRow, completion: AttemptFailed, *, force_queue: bool) -> Failure:
-    retry = completion.retry
+    asked, settled = completion.retry, _retry_settings(run)
     return Failure(
         error=completion.error.to_wire(),
         attempt_number=run.attempt_number,
         max_attempts=max_attempts_of(run),
-        retry_delay_ms=None if retry is None else retry.delay,
-        settings_delay_ms=_settings_delay_ms(run),
+        retry_delay_ms=None if asked is None else asked.delay,
+        settings_delay_ms=settings_delay_ms(
+            settled,
+            run.attempt_number,
+            jitter=random.random(),  # noqa: S311
+        ),
         skipped_retrying=completion.skippedRetrying,
         force_queue=force_queue,
         warm_start_threshold_ms=settings.ENV.retry_warm_start_threshold_ms,
+        larger_machine=larger_machine(settled, run.machine),
+        in_development=run.environment_type == "DEVELOPMENT",
     )
 
 
-def _settings_delay_ms(run: RunRow) -> int:
-    task = None if run.worker_id is None else get_version(run.worker_id).tasks[run.task_slug]
-    retry = None if task is None else task.retry
-    return settings_delay_ms(retry, run.attempt_number, jitter=random.random())  # noqa: S311
+def _retry_settings(run: RunRow) -> Mapping[str, Any] | None:
+    """Give how the run's version says its task is tried again, in wire form."""
+    return None if run.worker_id is None else get_version(run.worker_id).tasks[run.task_slug].retry
 
 
 def max_attempts_of(run: RunRow) -> int:
@@ -308,6 +345,13 @@ def max_attempts_of(run: RunRow) -> int:
     if run.worker_id is None:
         return MAX_ATTEMPTS
     return get_version(run.worker_id).tasks[run.task_slug].max_attempts
+
+
+def max_duration_of(run: RunRow) -> int | None:
+    """Give the seconds an attempt may take: the call's word, else its version's; None: no limit."""
+    if run.max_duration_s is not None or run.worker_id is None:
+        return run.max_duration_s
+    return get_version(run.worker_id).tasks[run.task_slug].max_duration_s
 
 
 def _output(completion: AttemptSucceeded) -> dict[LiteralString, object]:

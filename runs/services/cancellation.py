@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from runs.errors import RunNotFound
-from runs.moves import apply_move, lock_environment, read_run
+from runs.moves import apply_move, lock_environment, lock_run, read_run
 from runs.services.attempts import extend_lease
 from runs.services.ending import end_run
 from runs.states import LEASED, Event, ExecutionStatus, RunStatus
@@ -36,7 +36,7 @@ def _cancel_one(environment_id: str, run_id: str) -> bool:
     if read_run(run_id).environment_id != environment_id:
         raise RunNotFound(run_id)
     lock_environment(environment_id)
-    run = read_run(run_id)
+    run = lock_run(run_id)
     if run.execution_status in {ExecutionStatus.FINISHED, ExecutionStatus.PENDING_CANCEL}:
         return run.status is RunStatus.CANCELED
     if run.execution_status in LEASED:

@@ -37,7 +37,7 @@ def end_run(
         description=description,
         outcome=outcome,
         mover=mover,
-        columns={"completed_at": NOW, **(columns or {})},
+        columns={"completed_at": NOW, "ttl_ends_at": None, **(columns or {})},
     )
     with connection.cursor() as cursor:
         cursor.execute("SELECT runs_leave_places(%s)", [run.id])

@@ -30,6 +30,7 @@ from runs.queue import DequeueCall, lease_next, list_leased
 from runs.retry import MAX_DELIVERIES, dispatch_delay_ms
 from runs.services.attempts import Scope, check_scope
 from runs.services.ending import end_run, requeue_run
+from runs.services.refusals import keeping_refusals
 from runs.states import Event, ExecutionStatus, IllegalMove, RunStatus
 
 MAX_PER_REQUEST = 10
@@ -144,7 +145,6 @@ def _type(row: dict[str, Any]) -> EnvironmentType:
     return kind
 
 
-@transaction.atomic
 def fail_dispatch(
     *, run_id: str, snapshot_id: str, failure: DispatchFailed, scope: Scope, mover: Mover
 ) -> None:
@@ -152,10 +152,15 @@ def fail_dispatch(
 
     Raises `RunNotFound`, `StaleSnapshot`, or `IllegalMove` when it is no longer only leased.
     """
-    seen = read_run(run_id)
-    check_scope(seen, scope)
-    lock_environment(seen.environment_id)
-    run = read_run_at(run_id, snapshot_id)
+    refused = keeping_refusals(Event.REQUEUE, run_id=run_id, snapshot_id=snapshot_id, mover=mover)
+    with refused, transaction.atomic():
+        seen = read_run(run_id)
+        check_scope(seen, scope)
+        lock_environment(seen.environment_id)
+        _fail_dispatch(read_run_at(run_id, snapshot_id), failure, mover)
+
+
+def _fail_dispatch(run: RunRow, failure: DispatchFailed, mover: Mover) -> None:
     if run.execution_status is not ExecutionStatus.PENDING_EXECUTING:
         raise IllegalMove(run.execution_status, Event.REQUEUE)
     if failure.permanent:

@@ -6,7 +6,7 @@ trigger costs that one round trip; what it is decided from is in memory.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import psycopg
@@ -26,12 +26,14 @@ from runs.metrics import TRIGGERED
 from runs.placement import Placement, decide_placement
 from runs.services.wakeups import announce_ready
 from runs.states import ExecutionStatus, RunStatus
-from runs.trigger_statement import Place, trigger_statement
+from runs.trigger_statement import Place, given_columns, trigger_statement
 from tenants.credentials import Caller
 from tenants.errors import Refused
 
 DEVELOPMENT_TTL_S = 600
 MAX_DEPTH = 1000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 _TRIES = 3  # a key may be freed between the statement and the look at who holds it
 
 
@@ -72,18 +74,19 @@ def trigger_run(caller: Caller, call: TriggerCall, *, now: datetime) -> Triggere
     Raises `Refused` (422) for a region, version or tags that cannot be, `TooLarge` for metadata,
     `RunNotFound` for an unknown parent.
     """
-    _check_limits(call)
+    check_limits(call)
     entry = entry_for(caller.environment.id)
     base = base_for(caller, entry, call.region)
-    code = _code(caller, call, entry)
-    parent = _parent(caller, call.parent_run_id) if call.parent_run_id else NO_PARENT
-    place: Place = "version" if code.task is None else "delayed" if call.delay_until else "ready"
+    code = code_for(caller, call, entry)
+    parent = parent_of(caller, call.parent_run_id) if call.parent_run_id else NO_PARENT
     placement = decide_placement(base.placement_input)
+    place = place_for(call, code)
     given = Given(caller, call, code, placement, base.revision, parent, place, now)
-    return _write(given, _columns(given))
+    return _write(given, columns_of(given))
 
 
-def _check_limits(call: TriggerCall) -> None:
+def check_limits(call: TriggerCall) -> None:
+    """Raise `Refused` or `TooLarge` for what no run may have."""
     if len(call.tags) > MAX_TAGS:
         raise Refused(f"tags: a run has at most {MAX_TAGS} tags, the call gives {len(call.tags)}")
     if call.metadata is not None and len(call.metadata.encode()) > MAX_METADATA_BYTES:
@@ -92,14 +95,24 @@ def _check_limits(call: TriggerCall) -> None:
         raise Refused(f'machine: there is no preset "{call.machine}"')
 
 
-def _code(caller: Caller, call: TriggerCall, entry: EnvironmentEntry) -> Code:
-    """Find the task; one that is unknown here is looked for once more, past the cache."""
+def place_for(call: TriggerCall, code: Code) -> Place:
+    """Say where a new run waits: for a version that has its task, for its time, or in its lane."""
+    return "version" if code.task is None else "delayed" if call.delay_until else "ready"
+
+
+def code_for(caller: Caller, call: TriggerCall, entry: EnvironmentEntry) -> Code:
+    """Find the task; one that is unknown here is looked for once more, past the cache.
+
+    Raise `Refused` for a version that is not there, or has no such task or queue.
+    """
     if call.lock_to_version is not None:
         locked = find_version(caller.environment.id, call.lock_to_version)
         if locked is None:
             raise Refused(f'lockToVersion: there is no version "{call.lock_to_version}"')
         if call.task not in locked.tasks:
             raise Refused(f'lockToVersion: {call.lock_to_version} has no task "{call.task}"')
+        if call.queue is not None and call.queue not in locked.queues:
+            raise Refused(f'lockToVersion: {call.lock_to_version} has no queue "{call.queue}"')
         return Code(locked.tasks[call.task], locked)
     task = entry.tasks.get(call.task)
     if task is None:
@@ -107,7 +120,8 @@ def _code(caller: Caller, call: TriggerCall, entry: EnvironmentEntry) -> Code:
     return Code(task, None)
 
 
-def _parent(caller: Caller, parent_run_id: str) -> Parent:
+def parent_of(caller: Caller, parent_run_id: str) -> Parent:
+    """Give where a child of this run hangs; raise `RunNotFound`, or `Refused` when too deep."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT depth, root_run_id FROM runs_taskrun WHERE id = %s AND environment_id = %s",
@@ -129,19 +143,24 @@ _STATES: dict[Place, tuple[str, str]] = {
 }
 
 
-def _columns(given: Given) -> dict[str, Any]:
+def columns_of(given: Given) -> dict[str, Any]:
     """Give every column of the run; the names are those of the statement."""
-    return {**_identity(given), **_line(given), **_packet(given.call), **_keys(given)}
+    return {
+        **_identity(given),
+        **_line(given),
+        **_packet(given.call),
+        **key_columns(given.call, given.now),
+    }
 
 
 def _identity(given: Given) -> dict[str, Any]:
     """Say which run it is, whose, and where it goes."""
     caller, placement, locked, now = given.caller, given.placement, given.code.locked, given.now
-    now_ms = int(now.timestamp() * 1000)
+    now_us = (now - EPOCH) // MICROSECOND
     status, execution_status = _STATES[given.place]
     return {
-        "id": new_id("run", now_ms=now_ms),
-        "snapshot_id": new_id("snapshot", now_ms=now_ms),
+        "id": new_id("run", now_us=now_us),
+        "snapshot_id": new_id("snapshot", now_us=now_us),
         "environment_id": caller.environment.id,
         "project_id": caller.project.id,
         "organization_id": caller.organization.id,
@@ -185,6 +204,7 @@ def _line(given: Given) -> dict[str, Any]:
         "ttl": None if ttl_s is None else text_of(ttl_s),
         "ttl_s": ttl_s,
         "first_queued_at": given.now if given.place == "ready" else None,
+        "ttl_ends_at": _ttl_ends_at(given, ttl_s),
     }
 
 
@@ -207,10 +227,9 @@ def _packet(call: TriggerCall) -> dict[str, Any]:
     }
 
 
-def _keys(given: Given) -> dict[str, Any]:
+def key_columns(call: TriggerCall, now: datetime) -> dict[str, Any]:
     """Say which keys it holds, and until when."""
-    call = given.call
-    until = given.now + timedelta(seconds=call.idempotency_key_ttl_s)
+    until = now + timedelta(seconds=call.idempotency_key_ttl_s)
     return {
         "request_key": call.request_key,
         "idempotency_key": call.idempotency_key,
@@ -228,6 +247,13 @@ def _ttl_s(
     return default_ttl_s(task, environment_type)
 
 
+def _ttl_ends_at(given: Given, ttl_s: int | None) -> datetime | None:
+    """Give when the run has waited for too long; a run that is not ready does not wait yet."""
+    if ttl_s is None or given.place != "ready":
+        return None
+    return given.now + timedelta(seconds=ttl_s)
+
+
 def default_ttl_s(task: TaskSettings | TaskInfo, environment_type: str) -> int | None:
     """Give the seconds a run may wait when its call says none: the task's, ten minutes in dev."""
     if task.ttl_s is not None:
@@ -238,11 +264,15 @@ def default_ttl_s(task: TaskSettings | TaskInfo, environment_type: str) -> int |
 def _write(given: Given, row: dict[str, Any]) -> Triggered:
     caller, call, place, now = given.caller, given.call, given.place, given.now
     request_key = call.request_key
+    columns = given_columns(row)
     for _ in range(_TRIES):
         statement = trigger_statement(
-            place, has_key=call.idempotency_key is not None, has_request_key=request_key is not None
+            place,
+            columns,
+            has_key=call.idempotency_key is not None,
+            has_request_key=request_key is not None,
         )
-        if _execute(statement, row) is not None:
+        if _execute(statement, columns) is not None:
             TRIGGERED.labels(row["enrollment"], row["why"]).inc()
             if place != "ready":
                 return Triggered(row["id"], is_cached=False)

@@ -48,7 +48,7 @@ CREATE OR REPLACE FUNCTION runs_lane_has_slot(l runs_lane) RETURNS boolean LANGU
 $$;
 
 -- Lease the first entry of a lane: version, states, slots, lease, turns. NULL when the lane's head
--- may not be taken by this caller, or had to be parked; `verdict` says which.
+-- may not be taken by this caller, had to be parked, or had waited for too long; `verdict` says which.
 CREATE OR REPLACE FUNCTION runs_lease_head(
   l runs_lane, machines text[], snapshot text, worker_group text, worker_instance_ text,
   request_key_ text, lease_ms int, OUT run text, OUT verdict text
@@ -65,8 +65,13 @@ BEGIN
     verdict := 'empty';
     RETURN;
   END IF;
-  SELECT id, environment_id, task_slug, worker_id, machine, snapshot_id, attempt_number
+  SELECT id, environment_id, task_slug, worker_id, machine, snapshot_id, attempt_number, ttl_ends_at
   INTO r FROM runs_taskrun WHERE id = e.run_id FOR UPDATE;
+  IF r.ttl_ends_at <= clock_timestamp() THEN
+    PERFORM runs_expire(r.id, snapshot);
+    verdict := 'expired';
+    RETURN;
+  END IF;
   SELECT w.id AS worker_id, w.version, task.machine INTO t
   FROM deployments_backgroundworker w
   JOIN deployments_workertask task ON task.worker_id = w.id AND task.slug = r.task_slug
@@ -78,7 +83,7 @@ BEGIN
     INSERT INTO runs_versionwait (run_id, environment_id, task_slug)
     VALUES (r.id, r.environment_id, r.task_slug);
     UPDATE runs_taskrun SET execution_status = 'RUN_CREATED', status = 'PENDING_VERSION',
-      snapshot_id = next_id, updated_at = clock_timestamp() WHERE id = r.id;
+      snapshot_id = next_id, ttl_ends_at = NULL, updated_at = clock_timestamp() WHERE id = r.id;
     INSERT INTO runs_runsnapshot (run_id, id, execution_status, run_status, event, description, is_valid,
       previous_id, attempt_number, created_at)
     VALUES (r.id, next_id, 'RUN_CREATED', 'PENDING_VERSION', 'park', 'No version has this task', true,
@@ -100,7 +105,7 @@ BEGIN
   ON CONFLICT (environment_id, queue_name, concurrency_key)
   DO UPDATE SET running = runs_queueslots.running + 1;
   UPDATE runs_taskrun SET execution_status = 'PENDING_EXECUTING', status = 'DEQUEUED',
-    snapshot_id = next_id, worker_id = t.worker_id, version = t.version,
+    snapshot_id = next_id, worker_id = t.worker_id, version = t.version, ttl_ends_at = NULL,
     machine = coalesce(r.machine, t.machine), dispatch_number = dispatch_number + 1,
     updated_at = clock_timestamp() WHERE id = r.id;
   INSERT INTO runs_runsnapshot (run_id, id, execution_status, run_status, event, description, is_valid,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from runs.contracts import DispatchFailure, MachinePreset
+    from compute.processes.values import ArtifactSource, Created, Exited, Failed
+    from runs.contracts import MachinePreset
 
 WorkloadType = Literal["CONTAINER", "MICROVM"]
 CheckpointType = Literal["DOCKER", "KUBERNETES", "COMPUTE"]
@@ -25,6 +26,10 @@ class Capabilities:
     supports_snapshot: bool = False  # it can take checkpoints
 
 
+def ignore_name(_name: str) -> None:
+    """Do nothing: a workload keeps its name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadSpec:
     """One workload to start."""
@@ -33,41 +38,10 @@ class WorkloadSpec:
     image: str
     machine: MachinePreset  # its numbers are the limits
     env: Mapping[str, str]  # everything the runner must know
-    code: CodeSource  # where the image's code comes from
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    """The workload is running."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The workload could not be started."""
-
-    reason: DispatchFailure
-    message: str
-    permanent: bool = False  # no repeat can help
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exited:
-    """A workload is gone, and so is everything it had started."""
-
-    name: str
-    exit_code: int | None  # None when a signal ended it
-    signal: int | None
-    out_of_memory: bool  # there is evidence that it reached its memory limit
-    last_words: str  # the end of what it wrote to its standard streams
-
-
-class CodeSource(Protocol):
-    """The platform's artifact store, with the credentials of the run's worker group."""
-
-    def stream_artifact(self, image: str) -> object:
-        """Open the download of an image's artifact."""
+    code: ArtifactSource  # where the image's code comes from
+    metadata: Mapping[str, str] = field(default_factory=dict)  # whose it is, for people
+    labels: Mapping[str, str] = field(default_factory=dict)  # whose it is, for network policy
+    renamed: Callable[[str], None] = ignore_name  # told before a start under another name
 
 
 class WorkloadManager(Protocol):
@@ -76,11 +50,17 @@ class WorkloadManager(Protocol):
     capabilities: Capabilities
     on_exit: Callable[[Exited], None]  # called once for each workload that was created
 
+    def start(self) -> None:
+        """Begin to watch over workloads; the event loop runs."""
+
     async def create(self, spec: WorkloadSpec) -> Created | Failed:
         """Start a workload. Never raises: a failure is a value with its reason."""
 
     async def delete(self, name: str) -> None:
         """End a workload and everything it started; an unknown name is no error."""
+
+    def finish(self, name: str) -> None:
+        """Know that a workload has nothing more to do: it ends by itself, or is made to."""
 
     def list(self) -> Sequence[str]:
         """Give the names of the workloads that run."""

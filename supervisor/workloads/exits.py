@@ -8,29 +8,18 @@ from typing import TYPE_CHECKING
 from runs.contracts import InternalError
 
 if TYPE_CHECKING:
-    from supervisor.workloads.base import Exited
+    from compute.processes.values import Exited
 
-MEMORY_WORDS = ("MemoryError", "std::bad_alloc", "Cannot allocate memory")
-NEAR_LIMIT = 0.95  # of the limit: who was killed this close to it ran out of memory
 MAX_MESSAGE = 2000
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
-
-
-def is_out_of_memory(
-    *, clean: bool, killed: bool, peak_rss_bytes: int, limit_bytes: int, last_words: str
-) -> bool:
-    """Say whether a dead process gives evidence that it reached its memory limit."""
-    if clean:
-        return False
-    last_lines = "\n".join(last_words.splitlines()[-3:])
-    said_so = any(word in last_lines for word in MEMORY_WORDS)
-    return said_so or (killed and peak_rss_bytes >= limit_bytes * NEAR_LIMIT)
 
 
 def describe_exit(exited: Exited) -> str:
     """Give one sentence for people, with the process's last words."""
     if exited.signal is not None:
         text = f"the task process was killed by {signal.Signals(exited.signal).name}"
+    elif exited.exit_code is None:
+        text = "the instance that executed the run is gone"
     else:
         text = f"the task process exited with code {exited.exit_code}"
     if exited.out_of_memory:
@@ -49,6 +38,6 @@ def _code(exited: Exited) -> str:
         return "TASK_PROCESS_OOM_KILLED"
     if exited.signal in CRASHES:
         return "TASK_PROCESS_SIGSEGV"
-    if exited.signal == signal.SIGTERM:
+    if exited.signal == signal.SIGTERM or (exited.signal is None and exited.exit_code is None):
         return "TASK_PROCESS_SIGTERM"
     return "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE"

@@ -12,6 +12,7 @@ from ledger.models import AuditRow
 from ledger.registry import ReloadingRegistry
 from ledger.selectors import changes_since, current_revision
 from ledger.services import ledger_write, verify_audit
+from tests.sizes import sized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.django_db(transaction=True)
 
 WRITERS = 8
-WRITES = 10  # of each, every third one fails
+WRITES = sized(10, full=100)  # of each, every third one fails
 
 
 class Abandoned(Exception):

@@ -14,6 +14,7 @@ from ledger.connections import release_connections
 from runs.errors import StaleSnapshot
 from runs.reconcilers import RECONCILERS, repair_stalled_runs
 from runs.services.cancellation import cancel_run
+from runs.services.presence import note_presence
 from runs.states import IllegalMove
 from tenants.errors import Conflict
 from tests.running import (
@@ -32,14 +33,15 @@ from tests.running import (
     states_of,
 )
 from tests.servers import wait_until
+from tests.sizes import sized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_url")]
 
-STORM_TRIGGERS = 60  # of each of four threads
-WHIRL_STEPS = 40  # of each of six threads
+STORM_TRIGGERS = sized(60, full=600)  # of each of four threads
+WHIRL_STEPS = sized(40, full=400)  # of each of six threads
 
 
 def in_thread(pool: ThreadPoolExecutor, act: Callable[[], Any]) -> Future[Any]:
@@ -97,6 +99,11 @@ def everything() -> list[Any]:
 class TestKilled:
     """A connection dies inside a transaction."""
 
+    @pytest.mark.fault(
+        kills="web or PostgreSQL",
+        step="inside the dequeue",
+        expects="nothing was handed out, the next dequeue gives it",
+    )
     def test_a_killed_dequeue_has_given_nothing(self) -> None:
         """The run waits as before, and the next dequeue gives it."""
         world = make_world()
@@ -109,6 +116,11 @@ class TestKilled:
         assert world.lease_one().run.friendlyId == run_id
         check_books()
 
+    @pytest.mark.fault(
+        kills="web or PostgreSQL",
+        step="inside the completion",
+        expects="the attempt goes on, the repeat ends it",
+    )
     def test_a_killed_completion_has_ended_nothing(self) -> None:
         """The attempt runs on with its slot, and completing it again ends it."""
         world = make_world()
@@ -124,6 +136,11 @@ class TestKilled:
         assert states_of(run_id) == ("FINISHED", "COMPLETED_SUCCESSFULLY")
         check_books()
 
+    @pytest.mark.fault(
+        kills="web or PostgreSQL",
+        step="inside a retry through the queue",
+        expects="the run is still leased, the repeat queues it",
+    )
     def test_a_killed_retry_is_neither_here_nor_there(self) -> None:
         """The run has not left its lease and not come into the queue."""
         world = make_world()
@@ -139,6 +156,11 @@ class TestKilled:
         assert read_books().places[run_id] == ["delayed"]
         check_books()
 
+    @pytest.mark.fault(
+        kills="web or PostgreSQL",
+        step="inside the start",
+        expects="the lease is as it was, the same runner starts it",
+    )
     def test_a_killed_start_has_started_nothing(self) -> None:
         """The lease is as it was, and the same runner starts it."""
         world = make_world()
@@ -153,6 +175,11 @@ class TestKilled:
         world.start(run_id, snapshot)
         assert run_of(run_id).attempt_number == 1
 
+    @pytest.mark.fault(
+        kills="web or PostgreSQL",
+        step="inside the trigger",
+        expects="no run and no key; the repeat makes one run",
+    )
     def test_a_killed_trigger_has_written_nothing(self) -> None:
         """Neither run nor keys: the repeat makes the run, as the first of its key."""
         world = make_world()
@@ -172,6 +199,11 @@ class TestKilled:
 class TestStorms:
     """Everybody at once."""
 
+    @pytest.mark.fault(
+        kills="nothing: triggers and dequeues close a lane at one moment",
+        step="queued",
+        expects="no entry is left behind",
+    )
     def test_no_entry_is_left_in_a_closed_lane(self) -> None:
         """Four trigger into one lane while four empty and close it, again and again."""
         world = make_world()
@@ -192,7 +224,7 @@ class TestStorms:
                 if len(taken) >= total:
                     done.set()
 
-        watchdog = threading.Timer(60, done.set)
+        watchdog = threading.Timer(sized(60, full=600), done.set)
         watchdog.start()
         race(8, _act)
         watchdog.cancel()
@@ -201,6 +233,11 @@ class TestStorms:
         assert world.lease() == []
         assert rows_of("SELECT count(*) FROM runs_lane") == [(0,)]
 
+    @pytest.mark.fault(
+        kills="nothing: a runner and a reconciler at one moment",
+        step="leased",
+        expects="one of them wins, the books are exact",
+    )
     def test_starting_and_repairing_never_wait_for_each_other(self) -> None:
         """A runner starts what a reconciler takes back at that moment: one of them wins."""
         world = make_world()
@@ -226,6 +263,11 @@ class TestStorms:
             assert (states_of(run_id)[0] == "EXECUTING") == (run_id in started)
         check_books()
 
+    @pytest.mark.fault(
+        kills="nothing: six sides act at random",
+        step="any",
+        expects="each run is in one place, every counter is exact",
+    )
     def test_whatever_happens_at_once_the_books_are_right(self) -> None:
         """Triggers, leases, starts, ends, cancels, pauses and repairs in any order from six sides."""
         world = make_world()
@@ -262,6 +304,7 @@ def _do_something(world: World, chance: random.Random) -> None:
             "UPDATE runs_lease SET due_at = now() - interval '1 second' WHERE run_id IN"
             " (SELECT run_id FROM runs_lease ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED)"
         )
+        note_presence()
         repair_stalled_runs()
     release_connections()
 

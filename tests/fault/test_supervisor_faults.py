@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import pytest
 
 from tests.fakes.supervisor_fixtures import (
     IMAGE,
@@ -59,6 +60,11 @@ def _environment(process: psutil.Process) -> list[str]:
 # -- answers that are lost ------------------------------------------------------------------------
 
 
+@pytest.mark.fault(
+    kills="an answer of the platform is lost",
+    step="queued to leased",
+    expects="the same request key gets the same lease: one dispatch",
+)
 def test_lost_lease_is_given_again(platform: FakePlatform, start_supervisor: Start) -> None:
     """A dequeue answer lost on the wire is asked for again with the same key: one dispatch only."""
     platform.arm("dequeue", "lose")
@@ -75,6 +81,11 @@ def repeated(platform: FakePlatform, call: str) -> bool:
     return len(keys) > len(set(keys))
 
 
+@pytest.mark.fault(
+    kills="an answer of the platform is lost",
+    step="leased to executing",
+    expects="the repeat gets the same answer: one attempt",
+)
 def test_lost_start_is_answered_again(platform: FakePlatform, start_supervisor: Start) -> None:
     """A start whose answer was lost is repeated with the runner's key, so one attempt starts."""
     platform.arm("start", "lose")
@@ -90,6 +101,11 @@ def test_lost_start_is_answered_again(platform: FakePlatform, start_supervisor: 
     assert len(keys) == 1
 
 
+@pytest.mark.fault(
+    kills="an answer of the platform is lost",
+    step="executing to ended",
+    expects="the repeat changes nothing, and nothing fails the run",
+)
 def test_lost_completion_is_final(platform: FakePlatform, start_supervisor: Start) -> None:
     """A completion whose answer was lost meets 409 when repeated, and nothing fails the run."""
     platform.arm("complete", "lose")
@@ -100,6 +116,11 @@ def test_lost_completion_is_final(platform: FakePlatform, start_supervisor: Star
     assert [completion["ok"] for completion in run.completions] == [True]
 
 
+@pytest.mark.fault(
+    kills="web is away when a supervisor starts",
+    step="before any lease",
+    expects="it waits and then serves every group",
+)
 def test_platform_that_is_down_at_first(platform: FakePlatform, start_supervisor: Start) -> None:
     """A supervisor that starts before the platform waits for it and then serves every group."""
     for _ in range(3):
@@ -113,6 +134,11 @@ def test_platform_that_is_down_at_first(platform: FakePlatform, start_supervisor
 # -- stale and refused ----------------------------------------------------------------------------
 
 
+@pytest.mark.fault(
+    kills="runner is told that its run belongs to another",
+    step="leased to executing",
+    expects="it ends quietly",
+)
 def test_stale_start_is_final(platform: FakePlatform, start_supervisor: Start) -> None:
     """A runner that is told 409 ends quietly: its run is somebody else's, nothing is reported."""
     headers = {"x-should-retry": "false"}
@@ -141,6 +167,11 @@ def test_immediate_retry_runs_in_the_same_workload(
 # -- workloads that die ---------------------------------------------------------------------------
 
 
+@pytest.mark.fault(
+    kills="runner",
+    step="leased",
+    expects="the lease is handed back at once",
+)
 def test_exit_before_start_hands_the_lease_back(
     platform: FakePlatform, start_supervisor: Start
 ) -> None:
@@ -171,6 +202,11 @@ def test_crash_is_reported(platform: FakePlatform, start_supervisor: Start) -> N
     assert error_of(run)["code"] == "TASK_PROCESS_SIGSEGV"
 
 
+@pytest.mark.fault(
+    kills="runner",
+    step="executing",
+    expects="the attempt fails at once, without waiting for a stall",
+)
 def test_killed_workload_is_reported(platform: FakePlatform, start_supervisor: Start) -> None:
     """A workload killed from outside fails its attempt at once, without waiting for a stall."""
     supervisor = start_supervisor(WAIT)
@@ -262,6 +298,11 @@ def test_wrong_digest_is_refused(platform: FakePlatform, start_supervisor: Start
     assert "digest" in run.failures[0]["message"]
 
 
+@pytest.mark.fault(
+    kills="a create fails",
+    step="leased",
+    expects="handed back at once, redelivered, succeeds",
+)
 def test_failed_create_is_tried_again(platform: FakePlatform, start_supervisor: Start) -> None:
     """A create that fails once is reported at once and the redelivered run succeeds."""
     platform.arm("artifact", "refuse", status=503)
@@ -276,6 +317,11 @@ def test_failed_create_is_tried_again(platform: FakePlatform, start_supervisor: 
 # -- the supervisor's own end ---------------------------------------------------------------------
 
 
+@pytest.mark.fault(
+    kills="container supervisor",
+    step="executing",
+    expects="no workload works on unseen, the next start clears its folders",
+)
 def test_killed_supervisor_takes_its_workloads_along(
     platform: FakePlatform, start_supervisor: Start
 ) -> None:
@@ -291,6 +337,11 @@ def test_killed_supervisor_takes_its_workloads_along(
     assert again.events("workloads.prepared")[0]["cleared"] == [runner_name(run)]
 
 
+@pytest.mark.fault(
+    kills="container supervisor",
+    step="executing, with a process that a task detached",
+    expects="the next start ends it",
+)
 def test_next_start_kills_what_escaped(platform: FakePlatform, start_supervisor: Start) -> None:
     """A process a task had detached survives kill -9 of the supervisor only until the next start."""
     supervisor = start_supervisor(
@@ -321,6 +372,11 @@ def test_drain_lets_running_work_finish(platform: FakePlatform, start_supervisor
     assert supervisor.events("supervisor.stopped")
 
 
+@pytest.mark.fault(
+    kills="container supervisor is told to stop",
+    step="executing for longer than the drain",
+    expects="the attempt is reported and tried again",
+)
 def test_drain_deadline_ends_and_reports(platform: FakePlatform, start_supervisor: Start) -> None:
     """Work that outlasts the drain is ended and its attempt failed in a way that is retried."""
     supervisor = start_supervisor(WAIT, CROSSFADE_DRAIN_TIMEOUT_SECONDS="0.2")
@@ -347,7 +403,7 @@ def test_one_supervisor_per_folder(platform: FakePlatform, start_supervisor: Sta
     second = start_supervisor(WAIT, ready=False)
     assert second.process is not None
     assert second.process.wait(60) == 1
-    assert "another supervisor" in second.log_text
+    assert "another process" in second.log_text
     assert first.process is not None
     assert first.process.poll() is None
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TASKS = """
-    @task(id="one", queue=Queue("mail", 3), machine="small-2x", retry=Retry(max_attempts=5),
-          max_duration=30, ttl="10m")
+    @task(id="one", queue=Queue("mail", 3), machine="small-2x",
+          retry=Retry(max_attempts=5, out_of_memory_machine="large-1x"), max_duration=30, ttl="10m")
     def one(payload):
         return 1
 
@@ -86,6 +86,7 @@ def test_tasks_are_registered_with_their_settings(tmp_path: Path) -> None:
                 "minTimeoutInMs": 1000,
                 "maxTimeoutInMs": 60000,
                 "randomize": True,
+                "outOfMemory": {"machine": "large-1x"},
             },
             "maxDuration": 30,
             "ttl": "10m",

@@ -24,7 +24,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 START_S = 180.0
 STOP_S = 60.0
 ROOM = GREATEST_DISTANCE + 1  # ports a stack may use
-PROCESSES = ("web", "worker", "beat", "supervisor-container", "postgres", "valkey")
+PROCESSES = (
+    "web", "worker", "beat", "supervisor-container", "supervisor-compute", "gateway", "postgres",
+    "valkey",
+)  # fmt: skip
 HANDED_ON = ("PATH", "HOME", "LANG", "UV_", "PIP_", "SSL_", "HTTP", "NO_PROXY", "ALL_PROXY")
 CALLER = {
     name: value

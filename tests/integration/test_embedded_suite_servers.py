@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -13,8 +14,26 @@ from django.db import connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.running import race
+from tests.servers import FOLDER_PREFIX, make_suite_folder
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.servers import Servers
+
+
+def test_suites_that_start_at_one_moment_have_their_own_folders(tmp_path: Path) -> None:
+    """Each clears up after suites that are no more, whoever is faster, and after no other."""
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    left = [tmp_path / f"{FOLDER_PREFIX}{ended.pid}-{number}" for number in range(100)]
+    for folder in left:
+        (folder / "postgres" / "data").mkdir(parents=True)
+    made = race(8, lambda _: make_suite_folder(tmp_path))
+    assert len(set(made)) == 8
+    assert sorted(tmp_path.iterdir()) == sorted(made)
+    assert {folder.stat().st_mode & 0o777 for folder in made} == {0o711}
 
 
 def test_suite_postgres_takes_only_the_password(postgres_url: str) -> None:

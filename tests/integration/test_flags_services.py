@@ -10,10 +10,12 @@ from django.db import connection
 
 from flags.models import FeatureFlag
 from flags.selectors import get_global_values, get_organization_values
-from flags.services import StaleRevision, set_global_flags, set_organization_flags
+from flags.services import set_global_flags, set_organization_flags
 from flags.snapshot import GLOBAL_FLAGS, load_flag_snapshot
+from ledger.models import Revision
 from ledger.selectors import current_revision, list_audit
 from tenants.errors import Invalid, NotFound
+from tenants.freshness import StaleRevision
 from tenants.services import update_organization
 from tests.factories import NOW, ORIGIN, make_tenant
 
@@ -118,6 +120,12 @@ class TestSnapshot:
         assert (snapshot.values, snapshot.revision) == ({ACCESS: True}, revision)
         assert snapshot.value(ACCESS, {}) is True
         assert snapshot.value(ACCESS, {ACCESS: False}) is False
+
+    def test_an_emptied_database_is_revision_zero(self) -> None:
+        """Nothing set and nothing written is a snapshot like any other."""
+        Revision.objects.all().delete()
+        snapshot = load_flag_snapshot()
+        assert (snapshot.values, snapshot.revision, snapshot.dials) == ({}, 0, None)
 
     def test_the_replica_that_wrote_serves_it_at_once(self) -> None:
         """When a write returns, the loaded registry of this process has it."""

@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,6 +89,34 @@ def test_a_registry_of_another_process_reloads(follow: Callable[[int], Feed]) ->
     revision = _write("flags")
     wait_until(lambda: other.served_revision == revision)
     assert registry.current() == revision
+
+
+def test_others_hear_of_a_write_while_it_is_loaded_here(follow: Callable[[int], Feed]) -> None:
+    """A load that takes its time delays nobody else, and the writer itself waits for it."""
+    served, go_on = "old", threading.Event()
+    go_on.set()
+
+    def load() -> str:
+        assert go_on.wait(30)
+        return served
+
+    registry = ReloadingRegistry(f"feed-{next(_numbers)}", load, interval_ms=HOUR_MS)
+    writer, other = follow(HOUR_MS), follow(HOUR_MS)
+    writer.attach(registry, ["flags"])
+    heard: list[str] = []
+    other.listen("crossfade:changes", lambda _channel, text: heard.append(text))
+    for feed in (writer, other):
+        _start(feed)
+    assert registry.reload() == served
+    served = "new"
+    go_on.clear()
+    writing = threading.Thread(target=writer.announce, args=(7, (("flags", ""),)))
+    writing.start()
+    wait_until(lambda: bool(heard))
+    assert (registry.current(), writing.is_alive()) == ("old", True)
+    go_on.set()
+    writing.join(30)
+    assert registry.current() == "new"
 
 
 def test_a_rolled_back_write_is_never_announced(

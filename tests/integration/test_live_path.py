@@ -26,6 +26,13 @@ from crossfade import task
 def later(payload):
     return {"doubled": payload["number"] * 2}
 """
+HUNGRY = """
+from crossfade import Retry, task
+
+@task(id="hungry", machine="micro", retry=Retry(out_of_memory_machine="small-2x"))
+def hungry(payload, ctx):
+    return {"bytes": len(bytearray(500_000_000)), "machine": ctx.machine.name}
+"""
 CANCEL_S = 40.0  # less than the minute after which an unconfirmed cancel is over by itself
 
 
@@ -69,6 +76,18 @@ def test_chaos_append_writes_one_line_per_attempt(live_stack: LiveStack, shared_
     for run_id in ids:
         assert live_stack.wait_run(run_id)["output"] == {"token": "t"}
     assert sorted(shared_file.read_text().splitlines()) == sorted(f"{one} 1 t" for one in ids)
+
+
+def test_memory_that_ran_out_is_tried_again_on_a_larger_machine(
+    live_stack: LiveStack, tmp_path: Path
+) -> None:
+    """What does not fit into the task's own machine completes on the one its retry names."""
+    key = live_stack.new_tenant()["prod"]
+    (tmp_path / "tasks.py").write_text(HUNGRY)
+    live_stack.crossfade("deploy", str(tmp_path), key=key)
+    run = live_stack.wait_run(live_stack.trigger("hungry", key=key), key=key)
+    assert (run["status"], run["attemptCount"]) == ("COMPLETED", 2)
+    assert run["output"] == {"bytes": 500_000_000, "machine": "small-2x"}
 
 
 def test_report_reads_the_file_it_was_deployed_with(live_stack: LiveStack) -> None:

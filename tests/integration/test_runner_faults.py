@@ -24,6 +24,11 @@ RETURNS_ONE = """
 
 @pytest.mark.parametrize("fault", ["lose_request", "lose_answer", "500", "503", "garbage"])
 @pytest.mark.parametrize("call", ["start", "complete"])
+@pytest.mark.fault(
+    kills="an answer to a runner is lost or broken",
+    step="any call of a runner",
+    expects="it asks again with the same key",
+)
 def test_a_lost_or_broken_answer_is_asked_for_again(
     tmp_path: Path, call: str, fault: Fault
 ) -> None:

@@ -11,6 +11,7 @@ from runs.errors import RunNotFound, StaleSnapshot, TooLarge
 from runs.reconcilers import release_due_runs
 from runs.services.attempts import complete_attempt, heartbeat_run, start_attempt
 from runs.services.cancellation import cancel_run
+from runs.services.leases import Room
 from runs.states import IllegalMove
 from tests.api_client import json_of
 from tests.running import (
@@ -95,6 +96,11 @@ class TestStart:
             start_attempt(**given, mover=nobody)
 
     @pytest.mark.django_db(transaction=True)
+    @pytest.mark.fault(
+        kills="nothing: many runners of one lease at one moment",
+        step="leased to executing",
+        expects="one of them starts",
+    )
     def test_of_many_runners_one_starts(self, redis_url: str) -> None:
         """Eight workloads start one lease at the same moment: one attempt, seven refusals."""
         world = make_world()
@@ -215,6 +221,11 @@ class TestComplete:
         assert run_of(run_id).snapshot_id == before
         check_books()
 
+    @pytest.mark.fault(
+        kills="a completion arrives late",
+        step="somebody else has the run",
+        expects="it is told what became of its attempt",
+    )
     def test_a_late_repeat_learns_what_became_of_its_attempt(self, world: World) -> None:
         """Also when somebody else has taken the run since: that is not the repeater's business."""
         run_id, snapshot = executing(world)
@@ -247,6 +258,42 @@ class TestComplete:
         world.start(run_id, run_of(run_id).snapshot_id)
         assert (run_of(run_id).attempt_number, states_of(run_id)[1]) == (2, "EXECUTING")
         check_books()
+
+    def test_memory_that_ran_out_is_tried_again_on_the_larger_machine(self) -> None:
+        """Once, through the queue and at once; only a room of that size is given the run."""
+        world = make_world(
+            task(machine="micro", retry={"outOfMemory": {"machine": "medium-1x"}}, max_attempts=9)
+        )
+        run_id, snapshot = executing(world)
+        died = internal(run_id, "TASK_PROCESS_OOM_KILLED", skippedRetrying=True)
+        assert world.complete(run_id, snapshot, died).attempt_status == "RETRY_QUEUED"
+        assert (states_of(run_id), run_of(run_id).error) == (("QUEUED", "PENDING"), None)
+        assert world.lease(room=Room(cpu=1, memory=1)) == []
+        message = world.lease_one()
+        assert (message.run.attemptNumber, message.run.machine.name) == (2, "medium-1x")
+        snapshot = world.start(run_id, message.snapshot.friendlyId)
+        assert world.complete(run_id, snapshot, died).attempt_status == "RUN_FINISHED"
+        assert states_of(run_id) == ("FINISHED", "CRASHED")
+        check_books()
+
+    @pytest.mark.parametrize(
+        ("called", "ends"), [("large-2x", "RUN_FINISHED"), ("small-1x", "RETRY_QUEUED")]
+    )
+    def test_the_larger_machine_is_larger_than_the_calls(self, called: str, ends: str) -> None:
+        """What counts is the machine the attempt had, which the trigger may have named."""
+        world = make_world(task(retry={"outOfMemory": {"machine": "large-1x"}}))
+        world.trigger(machine=called)
+        run_id, snapshot = world.started()
+        died = internal(run_id, "TASK_PROCESS_MAYBE_OOM_KILLED")
+        assert world.complete(run_id, snapshot, died).attempt_status == ends
+
+    @pytest.mark.parametrize("retry", [None, {"maxAttempts": 3}])
+    def test_without_a_larger_machine_memory_ends_the_run(self, retry: Any) -> None:
+        """Another attempt of the same size would end alike, however many are left."""
+        world = make_world(task(retry=retry))
+        run_id, snapshot = executing(world)
+        done = world.complete(run_id, snapshot, internal(run_id, "TASK_PROCESS_OOM_KILLED"))
+        assert (done.attempt_status, states_of(run_id)[1]) == ("RUN_FINISHED", "CRASHED")
 
     def test_a_long_wait_is_spent_in_the_queue(self, world: World) -> None:
         """The slot is given back, the run waits for its time and is then anybody's."""

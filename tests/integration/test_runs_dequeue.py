@@ -337,6 +337,11 @@ class TestWaiting:
         assert _Waiting(world).until_given(lambda: limit(world, paused=False)) < 2
 
     @pytest.mark.django_db(transaction=True)
+    @pytest.mark.fault(
+        kills="Valkey",
+        step="queued",
+        expects="a waiting supervisor looks by itself",
+    )
     def test_without_word_it_looks_again(
         self, servers: Servers, redis_url: str, patient: None, without_redis: None
     ) -> None:

@@ -118,6 +118,11 @@ class TestKeys:
     """Idempotency, of the task and of the request."""
 
     @pytest.mark.django_db(transaction=True)
+    @pytest.mark.fault(
+        kills="nothing: fifty triggers with one key at one moment",
+        step="triggering",
+        expects="one run, which all of them are told",
+    )
     def test_fifty_callers_with_one_key_make_one_run(self, redis_url: str) -> None:
         """Whoever comes first makes the run, all others get it as cached."""
         world = make_world()
@@ -130,6 +135,11 @@ class TestKeys:
         check_books()
 
     @pytest.mark.django_db(transaction=True)
+    @pytest.mark.fault(
+        kills="an answer of the platform is lost",
+        step="trigger to queued",
+        expects="the same request key gets the same run",
+    )
     def test_a_repeated_request_is_one_run(self, redis_url: str) -> None:
         """The same request key gives the first run, which is not called cached."""
         world = make_world()

@@ -51,6 +51,11 @@ def test_chunked_bodies_are_read(postgres_url: str, redis_url: str, tmp_path: Pa
         assert "Request body too large" in large.json()["error"]
 
 
+@pytest.mark.fault(
+    kills="PostgreSQL is away",
+    step="triggering and reading",
+    expects="503 without a trace; acknowledged runs are there when it is back",
+)
 def test_without_its_database_everything_is_503_for_a_while(
     postgres_url: str, redis_url: str, tmp_path: Path
 ) -> None:

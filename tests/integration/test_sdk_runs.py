@@ -161,6 +161,20 @@ def test_cancel_and_replay(live_stack: LiveStack, node: NodePrograms) -> None:
     assert (run["payload"], run["tags"], run["metadata"]) == ({"n": 1}, ["kept"], {"m": 1})
 
 
+def test_a_delay_is_changed(live_stack: LiveStack, node: NodePrograms) -> None:
+    """By a duration and by a date; a run that is not delayed is a bad request."""
+    run_id = live_stack.trigger("hello-world", delay="1h")
+    queued = live_stack.trigger("hello-world", {"name": "Ada"})
+    delays = ["2h", {"date": "2031-05-06T07:08:09.000Z"}]
+    answer = node.play(live_stack, "sdk", "reschedule", run=run_id, delays=delays, queued=queued)
+    first, second = answer["found"]
+    due = datetime.fromisoformat(first["delayedUntil"])
+    assert due - datetime.now(UTC) == pytest.approx(timedelta(hours=2), abs=timedelta(seconds=10))
+    assert second["delayedUntil"] == "2031-05-06T07:08:09.000Z"
+    refused = answer["refused"]
+    assert (refused["class"], refused["status"]) == ("BadRequestError", 400)
+
+
 def test_tags_are_added_up_to_ten(live_stack: LiveStack, node: NodePrograms) -> None:
     """Tags are added once each; more than ten in all are refused and none of them is added."""
     key = live_stack.new_tenant()["prod"]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from supervisor.artifacts import Artifacts, MissingArtifact, UnavailableArtifact
-from supervisor.unpack import InvalidArtifact, unpack_artifact
+from compute.processes.artifacts import Artifacts, MissingArtifact, UnavailableArtifact
+from compute.processes.unpack import InvalidArtifact, unpack_artifact
 from tests.fakes.supervisor_process import make_artifact
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ __all__ = ["platform", "shared_dir", "start_supervisor", "uid_base"]
 
 ALLOWED = {
     "CROSSFADE_CODE_DIR", "HOME", "LANG", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH",
-    "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "TMPDIR", "TZ", "FROM_THE_OPERATOR",
+    "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "TMPDIR", "TZ", "FROM_THE_OPERATOR", "PRETTY_LOGS",
 }  # fmt: skip
 
 

@@ -57,13 +57,12 @@ def test_a_caller_is_complete(tenant: Tenant) -> None:
     caller = find_caller(tenant.keys["prod"])
     assert caller is not None
     assert caller.key_id == tenant.key_ids["prod"]
-    assert caller.organization[:4] == (
-        tenant.organization.id,
-        tenant.organization.slug,
-        tenant.organization.title,
-        "paid",
-    )
-    assert caller.organization.plan_at == tenant.organization.plan_at
+    organization = caller.organization
+    assert organization.id == tenant.organization.id
+    assert organization.slug == tenant.organization.slug
+    assert organization.title == tenant.organization.title
+    assert organization.plan == "paid"
+    assert organization.plan_at == tenant.organization.plan_at
     assert caller.organization.overrides == {"hasComputeAccess": True}
     assert caller.project[:2] == (tenant.project.id, tenant.project.ref)
     environment = tenant.environments["prod"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from deployments.models.groups import WorkerInstanceGroup
 from ledger.selectors import current_revision, list_audit
 from tests.api_client import ApiClient, json_of
 from tests.factories import Tenant, make_person, make_tenant, make_worker_group
+from webapp.api.openapi import openapi_document
 
 pytestmark = pytest.mark.django_db
 
@@ -41,7 +43,35 @@ def every_route(tenant: Tenant) -> list[tuple[str, str, object]]:
         ("GET", WORKERS, None),
         ("PATCH", f"/admin/api/v1/environments/{tenant.environments['prod'].id}", {"paused": True}),
         ("PATCH", f"/admin/api/v1/projects/{tenant.project.ref}", {"allowedQueues": []}),
+        ("GET", "/admin/api/v1/feature-flags", None),
+        ("POST", "/admin/api/v1/feature-flags", {"hasComputeAccess": True}),
+        ("POST", "/admin/api/v1/migration/kill", {}),
+        ("GET", f"{ORGS}/{tenant.organization.id}/feature-flags", None),
+        ("POST", f"{ORGS}/{tenant.organization.id}/feature-flags", {"hasComputeAccess": True}),
+        ("GET", f"/admin/api/v2/orgs/{tenant.organization.id}/feature-flags", None),
+        ("POST", f"/admin/api/v2/orgs/{tenant.organization.id}/feature-flags", {}),
+        ("GET", f"{ORGS}/{tenant.organization.id}/migration/explain?environment=prod", None),
+        ("GET", "/admin/api/v1/runs/run_x", None),
+        ("GET", "/admin/api/v1/audit", None),
+        ("GET", "/admin/api/v1/replicas", None),
+        ("GET", "/admin/api/v1/reconcilers", None),
     ]
+
+
+def test_no_staff_route_is_forgotten(tenant: Tenant) -> None:
+    """The walk below visits every route that the API document has for staff."""
+    walked = {(method, path.partition("?")[0]) for method, path, _body in every_route(tenant)}
+    forgotten = [
+        (method, template)
+        for template, methods in openapi_document()["paths"].items()
+        for method in methods
+        if template.startswith("/admin/api/")
+        and not any(
+            method.upper() == verb and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path)
+            for verb, path in walked
+        )
+    ]
+    assert forgotten == []
 
 
 @pytest.mark.parametrize(

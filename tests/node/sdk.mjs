@@ -1,6 +1,7 @@
 // What users of the SDK do. The address and the key come from the environment, as they do for them.
 
 import {
+  batch,
   configure,
   deployments,
   idempotencyKeys,
@@ -8,7 +9,7 @@ import {
   tasks,
 } from "@trigger.dev/sdk";
 import { apiClientManager } from "@trigger.dev/core/v3";
-import { failureOf, play } from "./play.mjs";
+import { failureOf, play, sent } from "./play.mjs";
 
 const ONCE = { retry: { maxAttempts: 1 } };
 
@@ -76,6 +77,14 @@ async function replay({ run }) {
   return { made, run: await runs.retrieve(made.id) };
 }
 
+async function reschedule({ run, delays, queued }) {
+  const found = [];
+  for (const delay of delays) {
+    found.push(await runs.reschedule(run, { delay: delay.date ? new Date(delay.date) : delay }));
+  }
+  return { found, refused: await failureOf(() => runs.reschedule(queued, { delay: "1h" }, ONCE)) };
+}
+
 async function tag({ run, tags, more }) {
   const client = apiClientManager.clientOrThrow();
   const answer = await client.addTags(run, { tags });
@@ -106,6 +115,58 @@ async function errors({ unknownRun }) {
   return found;
 }
 
+async function finished(batchId) {
+  for (;;) {
+    const read = await batch.retrieve(batchId);
+    if (read.status !== "PENDING" && read.status !== "PROCESSING") return read;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+async function batches({ task, other, count, region }) {
+  const payloads = Array.from({ length: count }, (_, n) => ({ payload: { n, name: "Ada" } }));
+  const handle = await tasks.batchTrigger(task, payloads);
+  const mixed = await batch.trigger([
+    { id: task, payload: { n: 1 }, options: { tags: ["a"], delay: "1h" } },
+    { id: other, payload: "text" },
+    { id: task, payload: {}, options: { region } },
+  ]);
+  return {
+    handle,
+    read: await finished(handle.batchId),
+    mixed: await batch.retrieve(mixed.batchId),
+    results: await apiClientManager.clientOrThrow().getBatchResults(handle.batchId),
+  };
+}
+
+async function batchKeys({ task, idempotency }) {
+  const items = [{ payload: 1 }, { payload: 2 }];
+  const idempotencyKey = await idempotencyKeys.create(idempotency, { scope: "global" });
+  const first = await sent(() => tasks.batchTrigger(task, items, { idempotencyKey }));
+  const second = await sent(() => tasks.batchTrigger(task, items, { idempotencyKey }));
+  return { first, second, read: await batch.retrieve(first.batchId) };
+}
+
+async function batchStream({ task, count }) {
+  async function* slowly() {
+    for (let n = 0; n < count; n += 1) {
+      yield { id: task, payload: { n } };
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+  const handle = await batch.trigger(slowly());
+  return { read: await batch.retrieve(handle.batchId) };
+}
+
+async function batchErrors({ task, unknown }) {
+  return {
+    bad: await failureOf(() => tasks.batchTrigger(task, [{ payload: 1, options: { machine: "huge" } }])),
+    unknown: await failureOf(() => apiClientManager.clientOrThrow().retrieveBatch(unknown, ONCE)),
+  };
+}
+
 await play({
+  reschedule,
   everyOption, payloads, poll, sameKey, list, pages, cancel, replay, tag, versions, errors,
+  batches, batchKeys, batchStream, batchErrors,
 });

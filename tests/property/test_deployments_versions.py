@@ -39,6 +39,11 @@ def test_the_next_version_is_newer_than_all(now: datetime, taken: list[str]) -> 
 
 
 @given(st.lists(moments, min_size=1, max_size=30))
+@pytest.mark.fault(
+    kills="clocks jump",
+    step="any deployment",
+    expects="versions grow, none is given twice",
+)
 def test_versions_grow_under_any_clock(clock: list[datetime]) -> None:
     """A clock that jumps forth and back never gives a number twice, nor an older one."""
     taken: list[str] = []

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ledger.cache import BoundedCache
+from tests.sizes import sized
 
 KEYS = st.sampled_from("abcdefgh")
 ROWS = st.none() | st.integers(0, 3)
@@ -109,4 +110,4 @@ class Cache(RuleBasedStateMachine):
 
 
 TestCache = Cache.TestCase
-TestCache.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestCache.settings = settings(max_examples=sized(150, full=1_500), stateful_step_count=30)

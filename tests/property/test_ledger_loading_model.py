@@ -25,6 +25,7 @@ from ledger.loading import (
     finish,
     lost_loads,
 )
+from tests.sizes import sized
 
 CHANCES = st.floats(0, 1, exclude_max=True)
 
@@ -179,5 +180,5 @@ class RegistryWithoutRevisions(Registry):
 TestRegistry = Registry.TestCase
 TestRegistryWithoutRevisions = RegistryWithoutRevisions.TestCase
 TestRegistry.settings = TestRegistryWithoutRevisions.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
+    max_examples=sized(150, full=1_500), stateful_step_count=40
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +9,6 @@ from hypothesis import strategies as st
 from ledger.ids import encode_ms
 from runs.durations import MAX_S, key_ttl_s, seconds_of, text_of
 from runs.lanes import lane_id_of
-from runs.placement import Enrollment, PlacementInput, PlacementRequest, Why, decide_placement
 from runs.retry import (
     Failure,
     decide_after_failure,
@@ -22,44 +19,12 @@ from runs.retry import (
 from runs.states import FINAL
 from runs.storable import storable
 from tests.running import rows_of
+from tests.sizes import sized
 
 TEXTS = st.text(max_size=8)
 LANES = st.tuples(TEXTS, TEXTS, TEXTS, TEXTS)
 MILLISECONDS = st.integers(0, 2**48 - 1)
 TAILS = st.text(alphabet="0123456789abcdefghijklmnopqrstuv", min_size=15, max_size=15)
-
-
-class Group(NamedTuple):
-    """A worker group as the decision reads it."""
-
-    type: str
-    workload_type: str
-    master_queue: str
-    region: str | None
-
-
-GROUPS = st.builds(
-    Group,
-    st.sampled_from(["MANAGED", "UNMANAGED"]),
-    st.sampled_from(["CONTAINER", "MICROVM"]),
-    st.text(min_size=1, max_size=5),
-    st.none() | st.sampled_from(["", "us", "eu"]),
-)
-REQUESTS = st.builds(PlacementRequest, st.none() | st.text(), st.booleans(), st.booleans())
-INPUTS = st.builds(PlacementInput, st.none() | GROUPS, st.none() | st.just(object()), REQUESTS)
-
-
-@given(INPUTS)
-def test_a_placement_always_answers(given_: PlacementInput) -> None:
-    """Whatever comes in, a run has a queue and a reason, and stays with its base group."""
-    placed = decide_placement(given_)
-    assert placed.enrollment in {Enrollment.COLD, Enrollment.GLOBAL_OFF}
-    assert (placed.enrollment is Enrollment.COLD) == (given_.flags is None)
-    if given_.base is None:
-        assert (placed.why, placed.region) == (Why.DEVELOPMENT, None)
-    else:
-        assert placed.worker_queue == given_.base.master_queue
-        assert placed.region == (given_.base.region or given_.base.master_queue)
 
 
 @given(LANES, LANES)
@@ -157,8 +122,13 @@ def test_storable_text_can_be_stored(text: str) -> None:
 
 
 @pytest.mark.django_db
-@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
+@settings(max_examples=sized(50, full=1_000), suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(MILLISECONDS, TAILS), min_size=2, max_size=30))
+@pytest.mark.fault(
+    kills="clocks jump or disagree",
+    step="any move",
+    expects="a newer snapshot has a greater id",
+)
 def test_snapshot_ids_go_up_whatever_the_clocks_say(clocks: list[tuple[int, str]]) -> None:
     """The later of the clock and the previous id's millisecond plus one, as the model computes it."""
     candidates = [f"snapshot_{encode_ms(ms)}{tail}" for ms, tail in clocks]

@@ -8,6 +8,8 @@ import pytest
 
 from crossfade import Context, Queue, Retry, Task, TaskDefinitionError, task
 from crossfade.durations import seconds_for_duration
+from crossfade.machines import MACHINES
+from runs.machines import PRESETS
 
 
 def test_bare_decorator_names_the_task_after_the_function() -> None:
@@ -70,6 +72,8 @@ def test_a_bad_option_is_named(options: dict[str, Any], said: str) -> None:
         ({"min_timeout_ms": -1}, "retry.min_timeout_ms is -1"),
         ({"min_timeout_ms": 2000, "max_timeout_ms": 1000}, "retry.max_timeout_ms is 1000"),
         ({"randomize": 1}, "retry.randomize is 1"),
+        ({"out_of_memory_machine": "huge"}, "retry.out_of_memory_machine is 'huge'"),
+        ({"out_of_memory_machine": ["micro"]}, "retry.out_of_memory_machine is ['micro']"),
     ],
 )
 def test_bad_retry_options(options: dict[str, Any], said: str) -> None:
@@ -77,6 +81,11 @@ def test_bad_retry_options(options: dict[str, Any], said: str) -> None:
     with pytest.raises(TaskDefinitionError) as raised:
         Retry(**options)
     assert said in str(raised.value)
+
+
+def test_the_presets_are_those_of_the_platform() -> None:
+    """What an author may name is what the platform knows, in the same order."""
+    assert tuple(PRESETS) == MACHINES
 
 
 @pytest.mark.parametrize("limit", [0, -1, True, 1.5, 100_001])

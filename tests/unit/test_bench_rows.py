@@ -17,10 +17,14 @@ from webapp.dashboard.machine_paths import is_machine_path
 PROMISED = {
     "stack.ready_s",
     "stack.idle_pss_mb",
+    "placement.decision_us_p50",
+    "placement.decision_vs_fastest_sdk",
     "trigger.http_rps",
     "trigger.http_ms_p99",
     "trigger.http_vs_pgbench",
     "trigger.http_vs_empty_view",
+    "trigger.http_vs_restate",
+    "trigger.batch_runs_per_s",
     "dequeue.runs_per_s_1k",
     "dequeue.runs_per_s_100k",
     "dequeue.runs_per_s_1m",
@@ -31,6 +35,7 @@ PROMISED = {
     "start.cold_ms_p99",
     "supervisor.idle_rss_mb",
     "runner.idle_rss_mb",
+    "propagation.flip_ms_p99",
 }
 
 

@@ -48,13 +48,23 @@ def test_settings_of_a_task_are_kept() -> None:
     """Queue, retry, machine, duration and ttl arrive as they were given."""
     given = only_task(
         queue={"name": "mail", "concurrencyLimit": 4},
-        retry={"maxAttempts": 7, "factor": 2, "randomize": True},
+        retry={
+            "maxAttempts": 7,
+            "factor": 2,
+            "randomize": True,
+            "outOfMemory": {"machine": "large-1x"},
+        },
         machine={"preset": "large-1x"},
         maxDuration=90,
         ttl="1h30m",
     )
     assert given.queue == QueueManifest(name="mail", type="custom", concurrency_limit=4)
-    assert given.retry == {"maxAttempts": 7, "factor": 2.0, "randomize": True}
+    assert given.retry == {
+        "maxAttempts": 7,
+        "factor": 2.0,
+        "randomize": True,
+        "outOfMemory": {"machine": "large-1x"},
+    }
     assert (given.max_attempts, given.machine) == (7, "large-1x")
     assert (given.max_duration_s, given.ttl_s) == (90, 5400)
 
@@ -115,6 +125,11 @@ def test_metadata_is_kept_as_it_was_sent() -> None:
         ({"machine": {"memory": 99}}, "metadata.tasks.0.machine"),
         ({"retry": {"maxAttempts": 0}}, "metadata.tasks.0.retry.maxAttempts"),
         ({"retry": {"maxAttempts": "3"}}, "metadata.tasks.0.retry.maxAttempts"),
+        ({"retry": {"outOfMemory": "large-1x"}}, "metadata.tasks.0.retry.outOfMemory"),
+        (
+            {"retry": {"outOfMemory": {"machine": "enormous"}}},
+            "metadata.tasks.0.retry.outOfMemory.machine",
+        ),
         ({"queue": {"name": "!!"}}, "metadata.tasks.0.queue.name"),
         ({"queue": {"concurrencyLimit": -1}}, "metadata.tasks.0.queue.concurrencyLimit"),
         ({"maxDuration": True}, "metadata.tasks.0.maxDuration"),

@@ -16,6 +16,8 @@ READERS = (
     "webapp/embedded/environment.py",
     "webapp/management/commands/seed_demo.py",
     "supervisor/env.py",
+    "compute/gateway/env.py",
+    "compute/reading.py",
     "crossfade/cli/environment.py",
     "crossfade/runner/settings.py",
 )

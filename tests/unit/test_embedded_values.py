@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from compute.gateway.env import read_gateway_env
+from supervisor.env import read_env as read_supervisor_env
 from webapp.embedded.devenv import FROM_DEMO, dev_env_text
 from webapp.embedded.environment import (
     FROM_DEV_ENV,
     Surroundings,
+    compute_supervisor_environment,
     control_plane_environment,
+    gateway_environment,
     read_choices,
     supervisor_environment,
 )
@@ -29,15 +34,16 @@ from webapp.redaction import redact, redact_text
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def _surroundings(**changes: str) -> Surroundings:
+def _surroundings(*embedded_urls: str, **changes: str) -> Surroundings:
     values = {"database_url": "postgres://u:p@127.0.0.1:1/d", "redis_url": "redis://:p@h:1/0"}
     return Surroundings(
         repository=REPOSITORY,
         python=Path("/venv/bin/python"),
         state=Path("/state"),
-        supervisor_state=Path("/state/supervisor"),
+        workload_state=Path("/state/servers"),
         ports=Ports.from_web(8030),
         secrets=make_secrets(),
+        embedded_urls=embedded_urls,
         inherited={"PATH": "/usr/bin", "RUN_ENGINE_TIMEOUT_EXECUTING": "5"},
         **(values | changes),
     )
@@ -79,7 +85,14 @@ def test_restart_backs_off_after_repeated_deaths() -> None:
 def test_procfile_of_the_repository_names_the_processes() -> None:
     """Every process of the stack but the servers is in the Procfile, and its variables are set."""
     commands = read_procfile((REPOSITORY / "Procfile").read_text())
-    assert list(commands) == ["web", "worker", "beat", "supervisor-container"]
+    assert list(commands) == [
+        "web",
+        "worker",
+        "beat",
+        "supervisor-container",
+        "gateway",
+        "supervisor-compute",
+    ]
     variables = control_plane_environment(_surroundings(), "web")
     for command in commands.values():
         assert arguments_of(command, python="/py", variables=variables)[0] == "/py"
@@ -236,6 +249,20 @@ def test_environment_of_the_supervisor_has_no_database() -> None:
     assert not {"DATABASE_URL", "REDIS_URL", "CROSSFADE_ENCRYPTION_KEYS"} & set(environment)
 
 
+def test_compute_path_is_wired_by_values() -> None:
+    """The compute supervisor finds the gateway with its token, and neither reaches a database."""
+    around = _surroundings()
+    gateway = gateway_environment(around)
+    supervisor = compute_supervisor_environment(around, ["tr_wgt_next"])
+    assert supervisor["COMPUTE_GATEWAY_URL"] == "http://127.0.0.1:8042"
+    assert gateway["GATEWAY_PORT"] == "8042"
+    assert supervisor["COMPUTE_GATEWAY_AUTH_TOKEN"] == gateway["GATEWAY_AUTH_TOKEN"]
+    assert supervisor["TRIGGER_WORKLOAD_API_DOMAIN"] == "127.0.0.1"
+    assert read_supervisor_env(supervisor).workload_manager == "compute"
+    assert read_gateway_env(gateway).port == 8042
+    assert not {"DATABASE_URL", "REDIS_URL"} & (gateway.keys() | supervisor.keys())
+
+
 def test_choices_ignore_what_a_dev_env_has_set() -> None:
     """A stack started from a shell that sourced dev.env starts its own servers again."""
     sourced = {"DATABASE_URL": "postgres://a", "REDIS_URL": "redis://b", "TRIGGER_SECRET_KEY": "k"}
@@ -243,6 +270,20 @@ def test_choices_ignore_what_a_dev_env_has_set() -> None:
     choices = read_choices({**sourced, FROM_DEV_ENV: "postgres://a redis://b"})
     assert (choices.database_url, choices.redis_url) == ("", "")
     assert dict(choices.inherited) == {}
+
+
+def test_real_servers_stay_chosen_in_a_shell_that_sourced_their_dev_env() -> None:
+    """Only the stack's own server is marked as such; who named a real one meant it."""
+    around = _surroundings("redis://:p@h:1/0")
+    demo = dict.fromkeys(FROM_DEMO, "x")
+    lines = dev_env_text(around, demo).splitlines()
+    sourced = dict(
+        shlex.split(line.removeprefix("export "))[0].split("=", 1)
+        for line in lines
+        if line.startswith("export ")
+    )
+    choices = read_choices(sourced)
+    assert (choices.database_url, choices.redis_url) == (around.database_url, "")
 
 
 def test_dev_env_quotes_what_it_holds() -> None:

@@ -6,10 +6,19 @@ import pytest
 
 from flags.catalog import CATALOG, Scope, is_allowed, valid_values, value_for_organization
 
+FLAGS = {
+    "computeMigrationEnabled",
+    "computeMigrationFreePercentage",
+    "computeMigrationPaidPercentage",
+    "computeMigrationRequireTemplate",
+    "defaultWorkerInstanceGroupId",
+    "hasComputeAccess",
+}
+
 
 def test_the_catalog_has_the_flags_that_are_read() -> None:
     """A flag nobody reads is not in the catalog."""
-    assert set(CATALOG) == {"defaultWorkerInstanceGroupId", "hasComputeAccess"}
+    assert set(CATALOG) == FLAGS
     assert all(spec.key == key and spec.purpose and spec.owner for key, spec in CATALOG.items())
 
 
@@ -22,6 +31,19 @@ def test_the_catalog_has_the_flags_that_are_read() -> None:
         ("hasComputeAccess", 1, False),
         ("hasComputeAccess", 0, False),
         ("hasComputeAccess", None, False),
+        ("computeMigrationEnabled", True, True),
+        ("computeMigrationEnabled", "true", False),
+        ("computeMigrationEnabled", 1, False),
+        ("computeMigrationFreePercentage", 0, True),
+        ("computeMigrationFreePercentage", 100, True),
+        ("computeMigrationFreePercentage", 101, False),
+        ("computeMigrationFreePercentage", -1, False),
+        ("computeMigrationFreePercentage", 12.0, False),
+        ("computeMigrationFreePercentage", "12", False),
+        ("computeMigrationFreePercentage", True, False),
+        ("computeMigrationFreePercentage", False, False),
+        ("computeMigrationFreePercentage", None, False),
+        ("computeMigrationFreePercentage", [5], False),
         ("defaultWorkerInstanceGroupId", "wg_1", True),
         ("defaultWorkerInstanceGroupId", "", False),
         ("defaultWorkerInstanceGroupId", 5, False),

@@ -17,9 +17,9 @@ from ledger.ids import new_id
 new_id("run")  # reads chance for many ids ahead
 read_end, write_end = os.pipe()
 if os.fork() == 0:
-    os.write(write_end, new_id("run", now_ms=0).encode())
+    os.write(write_end, new_id("run", now_us=0).encode())
     os._exit(0)
-print(new_id("run", now_ms=0) != os.read(read_end, 100).decode())
+print(new_id("run", now_us=0) != os.read(read_end, 100).decode())
 """
 
 
@@ -30,7 +30,7 @@ def test_new_id_is_prefix_and_25_characters() -> None:
 
 def test_new_id_carries_its_time() -> None:
     """The millisecond an id was made at can be read from it."""
-    assert id_time_ms(new_id("snapshot", now_ms=1_795_361_654_123)) == 1_795_361_654_123
+    assert id_time_ms(new_id("snapshot", now_us=1_795_361_654_123_999)) == 1_795_361_654_123
 
 
 def test_known_encoding() -> None:
@@ -43,9 +43,9 @@ def test_known_encoding() -> None:
     assert decode_ms("01k81u9hbb") == 1_795_361_654_123
 
 
-def test_ids_of_one_millisecond_differ() -> None:
-    """Many ids of one millisecond are all different, across the chance that is read ahead."""
-    assert len({new_id("run", now_ms=5) for _ in range(5000)}) == 5000
+def test_ids_of_one_microsecond_differ() -> None:
+    """Many ids of one microsecond are all different, across the chance that is read ahead."""
+    assert len({new_id("run", now_us=5) for _ in range(5000)}) == 5000
 
 
 @pytest.mark.parametrize("ms", [-1, MAX_MS + 1])

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from runs.durations import MAX_S, key_ttl_s, moment_of, seconds_of, text_of
 from runs.machines import PRESETS, machines_within
-from runs.placement import Enrollment, PlacementInput, PlacementRequest, Why, decide_placement
 from runs.retry import (
     MAX_ATTEMPTS,
     NOT_RETRIED,
     OUT_OF_MEMORY,
     RETRIED_BY_SETTINGS,
+    STALLED,
     STATUS_BY_CODE,
     After,
     Decision,
     Failure,
     decide_after_failure,
     dispatch_delay_ms,
+    larger_machine,
     redelivery_delay_ms,
     settings_delay_ms,
     status_for_error,
@@ -32,36 +33,51 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ERRORS = RunStatus.COMPLETED_WITH_ERRORS
 RAISED = {"type": "BUILT_IN_ERROR", "name": "E", "message": "m"}
 
-# code -> the status it ends a run with
+# code -> the status it ends a run with; whether it is tried again when the runner says when, and when
+# it does not. Running out of memory has a rule of its own.
 CODES = {
-    "TASK_RUN_CANCELLED": "CANCELED",
-    "MAX_DURATION_EXCEEDED": "TIMED_OUT",
-    "TASK_PROCESS_OOM_KILLED": "CRASHED",
-    "TASK_PROCESS_MAYBE_OOM_KILLED": "CRASHED",
-    "TASK_PROCESS_SIGSEGV": "CRASHED",
-    "TASK_PROCESS_SIGTERM": "CRASHED",
-    "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE": "CRASHED",
-    "DISK_SPACE_EXCEEDED": "CRASHED",
-    "TASK_RUN_CRASHED": "CRASHED",
-    "HANDLE_ERROR_ERROR": "CRASHED",
-    "OUTDATED_SDK_VERSION": "CRASHED",
-    "TASK_RUN_HEARTBEAT_TIMEOUT": "CRASHED",
-    "TASK_EXECUTION_FAILED": "COMPLETED_WITH_ERRORS",
-    "TASK_INPUT_ERROR": "COMPLETED_WITH_ERRORS",
-    "TASK_OUTPUT_ERROR": "COMPLETED_WITH_ERRORS",
-    "TASK_RUN_UNCAUGHT_EXCEPTION": "COMPLETED_WITH_ERRORS",
-    "TASK_RUN_STALLED_EXECUTING": "COMPLETED_WITH_ERRORS",
-    "TASK_RUN_STALLED_EXECUTING_WITH_WAITPOINTS": "COMPLETED_WITH_ERRORS",
-    "TASK_MIDDLEWARE_ERROR": "COMPLETED_WITH_ERRORS",
-    "TASK_RUN_DEQUEUED_MAX_RETRIES": "SYSTEM_FAILURE",
-    "TASK_DEQUEUED_INVALID_STATE": "SYSTEM_FAILURE",
-    "COULD_NOT_FIND_TASK": "SYSTEM_FAILURE",
-    "COULD_NOT_IMPORT_TASK": "SYSTEM_FAILURE",
-    "CONFIGURED_INCORRECTLY": "SYSTEM_FAILURE",
-    "SOMETHING_NEW": "SYSTEM_FAILURE",
+    "TASK_RUN_CANCELLED": ("CANCELED", False, False),
+    "MAX_DURATION_EXCEEDED": ("TIMED_OUT", False, False),
+    "TASK_PROCESS_OOM_KILLED": ("CRASHED", False, False),
+    "TASK_PROCESS_MAYBE_OOM_KILLED": ("CRASHED", False, False),
+    "TASK_PROCESS_SIGSEGV": ("CRASHED", True, True),
+    "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE": ("CRASHED", True, True),
+    "DISK_SPACE_EXCEEDED": ("CRASHED", False, False),
+    "TASK_RUN_CRASHED": ("CRASHED", True, False),
+    "HANDLE_ERROR_ERROR": ("CRASHED", False, False),
+    "OUTDATED_SDK_VERSION": ("CRASHED", False, False),
+    "TASK_INPUT_ERROR": ("COMPLETED_WITH_ERRORS", False, False),
+    "TASK_OUTPUT_ERROR": ("COMPLETED_WITH_ERRORS", False, False),
+    "TASK_MIDDLEWARE_ERROR": ("COMPLETED_WITH_ERRORS", True, True),
+    "TASK_RUN_UNCAUGHT_EXCEPTION": ("COMPLETED_WITH_ERRORS", True, True),
+    "TASK_RUN_STALLED_EXECUTING": ("COMPLETED_WITH_ERRORS", True, False),
+    "TASK_RUN_STALLED_EXECUTING_WITH_WAITPOINTS": ("COMPLETED_WITH_ERRORS", True, False),
+    "RECURSIVE_WAIT_DEADLOCK": ("COMPLETED_WITH_ERRORS", False, False),
+    "TASK_PROCESS_SIGTERM": ("SYSTEM_FAILURE", True, True),
+    "TASK_EXECUTION_FAILED": ("SYSTEM_FAILURE", True, False),
+    "TASK_EXECUTION_ABORTED": ("SYSTEM_FAILURE", True, False),
+    "GRACEFUL_EXIT_TIMEOUT": ("SYSTEM_FAILURE", True, False),
+    "POD_EVICTED": ("SYSTEM_FAILURE", True, False),
+    "POD_UNKNOWN_ERROR": ("SYSTEM_FAILURE", True, False),
+    "TASK_RUN_HEARTBEAT_TIMEOUT": ("SYSTEM_FAILURE", False, False),
+    "TASK_PROCESS_SIGKILL_TIMEOUT": ("SYSTEM_FAILURE", False, False),
+    "TASK_ALREADY_RUNNING": ("SYSTEM_FAILURE", False, False),
+    "TASK_DID_CONCURRENT_WAIT": ("SYSTEM_FAILURE", False, False),
+    "TASK_HAS_N0_EXECUTION_SNAPSHOT": ("SYSTEM_FAILURE", False, False),
+    "TASK_RUN_DEQUEUED_MAX_RETRIES": ("SYSTEM_FAILURE", False, False),
+    "TASK_DEQUEUED_INVALID_STATE": ("SYSTEM_FAILURE", False, False),
+    "TASK_DEQUEUED_QUEUE_NOT_FOUND": ("SYSTEM_FAILURE", False, False),
+    "COULD_NOT_FIND_EXECUTOR": ("SYSTEM_FAILURE", False, False),
+    "COULD_NOT_FIND_TASK": ("SYSTEM_FAILURE", False, False),
+    "COULD_NOT_IMPORT_TASK": ("SYSTEM_FAILURE", False, False),
+    "CONFIGURED_INCORRECTLY": ("SYSTEM_FAILURE", False, False),
+    "BATCH_ITEM_COULD_NOT_TRIGGER": ("SYSTEM_FAILURE", False, False),
+    "PAYLOAD_TOO_LARGE": ("SYSTEM_FAILURE", False, False),
+    "UNSPECIFIED_ERROR": ("SYSTEM_FAILURE", False, False),
+    "SOMETHING_NEW": ("SYSTEM_FAILURE", True, False),
 }
-ENDED = NOT_RETRIED - {"TASK_RUN_CANCELLED"}
-RETRIED = sorted(set(CODES) - NOT_RETRIED - OUT_OF_MEMORY)
+ENDED = sorted(code for code, (_, retried, _) in CODES.items() if not retried)
+RETRIED = sorted(set(CODES) - set(ENDED))
 
 
 def internal(code: str) -> dict[str, Any]:
@@ -83,8 +99,9 @@ def test_the_list_of_codes_is_whole() -> None:
 @pytest.mark.parametrize("code", sorted(CODES))
 def test_a_code_names_the_final_status(code: str) -> None:
     """An error ends a run with its status, an unknown one as a failure of the system."""
-    assert status_for_error(internal(code)) == CODES[code]
-    assert decide(internal(code), attempt_number=3).status == CODES[code]
+    status, _, _ = CODES[code]
+    assert status_for_error(internal(code)) == status
+    assert decide(internal(code), attempt_number=3).status == status
 
 
 @pytest.mark.parametrize("kind", ["BUILT_IN_ERROR", "CUSTOM_ERROR", "STRING_ERROR"])
@@ -98,23 +115,31 @@ def test_a_canceled_attempt_is_canceled() -> None:
     assert decide(internal("TASK_RUN_CANCELLED")) == (After.CANCEL, RunStatus.CANCELED, 0, None)
 
 
-@pytest.mark.parametrize("code", sorted(ENDED))
+@pytest.mark.parametrize("code", sorted(set(ENDED) - {"TASK_RUN_CANCELLED"}))
 def test_what_no_attempt_can_help_ends(code: str) -> None:
     """Codes that are not retried end the run although attempts are left and the runner asks."""
     assert decide(internal(code)).after is After.END
 
 
+@pytest.mark.parametrize("code", sorted(STALLED))
+def test_silence_in_development_cancels(code: str) -> None:
+    """Whoever developed has stopped: nobody is there to try again, and nothing failed."""
+    decided = decide(internal(code), in_development=True, force_queue=True)
+    assert decided == (After.END, RunStatus.CANCELED, 0, None)
+    assert decide(RAISED, in_development=True).after is After.RETRY_IN_PLACE
+
+
 @pytest.mark.parametrize("code", RETRIED)
 def test_other_codes_are_retried_when_the_runner_says_when(code: str) -> None:
     """With a timing and attempts left the next attempt starts in place."""
-    assert decide(internal(code))[:3] == (After.RETRY_IN_PLACE, RunStatus(CODES[code]), 1000)
+    assert decide(internal(code))[:3] == (After.RETRY_IN_PLACE, CODES[code][0], 1000)
 
 
 @pytest.mark.parametrize("code", RETRIED)
 def test_without_a_timing_only_a_died_process_is_retried(code: str) -> None:
     """The version's settings say when; the workload is gone, so it goes through the queue."""
     decided = decide(internal(code), retry_delay_ms=None, settings_delay_ms=7)
-    by_settings = code in RETRIED_BY_SETTINGS
+    _, _, by_settings = CODES[code]
     expected = (After.RETRY_QUEUED, 7) if by_settings else (After.END, 0)
     assert (decided.after, decided.delay_ms) == expected
 
@@ -127,6 +152,28 @@ def test_memory_is_retried_on_another_machine_only(code: str) -> None:
     larger = decide(error, larger_machine="large-1x")
     assert larger == (After.RETRY_QUEUED, RunStatus.CRASHED, 0, "large-1x")
     assert decide(error, larger_machine="large-1x", attempt_number=3).after is After.END
+
+
+@pytest.mark.parametrize(
+    ("retry", "machine", "larger"),
+    [
+        (None, "micro", None),
+        ({}, "micro", None),
+        ({"outOfMemory": None}, "micro", None),
+        ({"outOfMemory": {}}, "micro", None),
+        ({"outOfMemory": {"machine": "large-1x"}}, "micro", "large-1x"),
+        ({"outOfMemory": {"machine": "medium-1x"}}, "small-2x", "medium-1x"),
+        ({"outOfMemory": {"machine": "large-1x"}}, None, "large-1x"),
+        ({"outOfMemory": {"machine": "large-1x"}}, "large-1x", None),
+        ({"outOfMemory": {"machine": "micro"}}, "large-1x", None),
+        ({"outOfMemory": {"machine": "enormous"}}, "micro", None),
+    ],
+)
+def test_only_a_machine_with_more_memory_helps(
+    retry: dict[str, Any] | None, machine: str | None, larger: str | None
+) -> None:
+    """The same, a smaller and an unknown preset are none, so that the same end is not repeated."""
+    assert larger_machine(retry, machine) == larger
 
 
 @pytest.mark.parametrize(
@@ -255,53 +302,6 @@ def test_a_moment_is_a_duration_or_a_date() -> None:
 def test_nothing_unstorable_is_left() -> None:
     """NUL and halves of a surrogate pair are replaced, everything else stays."""
     assert storable("a\x00\udc80b\U0001f600") == "a\ufffd\ufffdb\U0001f600"
-
-
-# -- placement ------------------------------------------------------------------------------------
-
-
-class Group(NamedTuple):
-    """A worker group as the decision reads it."""
-
-    type: str = "MANAGED"
-    workload_type: str = "CONTAINER"
-    master_queue: str = "q"
-    region: str | None = "us-east-1"
-
-
-REQUEST = PlacementRequest(development_queue=None, pinned=False, regions_loaded=True)
-PINNED = REQUEST._replace(pinned=True)
-COLD = REQUEST._replace(regions_loaded=False)
-
-
-@pytest.mark.parametrize(
-    ("base", "request_", "why", "region"),
-    [
-        (None, REQUEST._replace(development_queue="env_1"), Why.DEVELOPMENT, None),
-        (Group(workload_type="MICROVM"), PINNED, Why.PINNED, "us-east-1"),
-        (Group(region=None), PINNED, Why.PINNED, "q"),
-        (Group(type="UNMANAGED"), REQUEST, Why.BASE_NOT_ELIGIBLE, "us-east-1"),
-        (Group(workload_type="MICROVM"), REQUEST, Why.BASE_NOT_ELIGIBLE, "us-east-1"),
-        (Group(type="UNMANAGED", region=None), COLD, Why.BASE_NOT_ELIGIBLE, "q"),
-        (Group(region=None), REQUEST, Why.NO_LABEL, "q"),
-        (Group(region=""), REQUEST, Why.NO_LABEL, "q"),
-        (Group(), COLD, Why.NO_LABEL, "us-east-1"),
-        (Group(), REQUEST, Why.NOT_ENROLLED, "us-east-1"),
-    ],
-)
-def test_a_placement_says_why(
-    base: Group | None, request_: PlacementRequest, why: Why, region: str | None
-) -> None:
-    """The first reason that holds, with the base's queue and its geography."""
-    placed = decide_placement(PlacementInput(base, object(), request_))
-    queue = "env_1" if base is None else "q"
-    assert placed == (queue, region, Enrollment.GLOBAL_OFF, why)
-
-
-def test_cold_flags_enroll_nobody() -> None:
-    """Without a flag snapshot the enrollment says so, and the run stays where it is."""
-    placed = decide_placement(PlacementInput(Group(), None, REQUEST))
-    assert (placed.enrollment, placed.worker_queue) == (Enrollment.COLD, "q")
 
 
 def test_every_error_status_is_final() -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import jwt
 import pytest
 
+from compute.logs import redact_text
+from compute.processes.environments import invalid_requirement
+from compute.processes.memory import is_out_of_memory
+from compute.processes.values import Exited
 from runs.contracts import DequeuedMessage
-from supervisor.environments import invalid_requirement
-from supervisor.logs import redact_text
 from supervisor.platform import RetryPolicy, is_retryable
 from supervisor.runner_env import RunnerSettings, deployment_token, instance_name, runner_env
 from supervisor.tokens import (
@@ -24,8 +26,7 @@ from supervisor.tokens import (
     is_token_shaped,
     mint_token,
 )
-from supervisor.workloads.base import Exited
-from supervisor.workloads.exits import error_for_exit, is_out_of_memory
+from supervisor.workloads.exits import error_for_exit
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = datetime(2032, 1, 1, tzinfo=UTC)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.env import InvalidEnvironment, read_env
+from compute.reading import InvalidEnvironment
+from supervisor.env import read_env
 
 LEAST = {
     "TRIGGER_API_URL": "http://127.0.0.1:8030/",
@@ -82,3 +83,45 @@ def test_installer_sees_little() -> None:
     """Installing requirements sees its own settings and no secret."""
     settings = read_env({**LEAST, "UV_INDEX_URL": "https://index", "PATH": "/bin", "X": "y"})
     assert settings.installer_env == {"UV_INDEX_URL": "https://index", "PATH": "/bin"}
+
+
+GATEWAY = {
+    "COMPUTE_GATEWAY_URL": "http://gateway:8090/base/",
+    "TRIGGER_WORKLOAD_API_DOMAIN": "supervisor.internal",
+}
+
+
+def test_gateway_is_used_where_there_is_one() -> None:
+    """Its address alone makes workloads instances, and it may have a path."""
+    settings = read_env({**LEAST, **GATEWAY})
+    assert settings.workload_manager == "compute"
+    assert settings.gateway_url == "http://gateway:8090/base"
+    assert (settings.gateway_timeout_ms, settings.gateway_token) == (30_000, "")
+    assert (settings.create_max_attempts, settings.create_base_delay_ms) == (3, 250)
+    assert read_env(LEAST).workload_manager == "process"
+    chosen = {**LEAST, **GATEWAY, "CROSSFADE_WORKLOAD_MANAGER": "process"}
+    assert read_env(chosen).workload_manager == "process"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TRIGGER_WORKLOAD_API_DOMAIN", ""),
+        ("COMPUTE_GATEWAY_URL", "gateway:8090"),
+        ("COMPUTE_GATEWAY_URL", "http://gateway?token=x"),
+        ("COMPUTE_GATEWAY_TIMEOUT_MS", "0"),
+        ("COMPUTE_INSTANCE_CREATE_MAX_ATTEMPTS", "0"),
+        ("COMPUTE_INSTANCE_CREATE_MAX_ATTEMPTS", "11"),
+        ("COMPUTE_INSTANCE_CREATE_RETRY_BASE_DELAY_MS", "10001"),
+    ],
+)
+def test_wrong_gateway_setting_is_named(name: str, value: str) -> None:
+    """Instances have to reach the supervisor, so its domain is no longer optional."""
+    with pytest.raises(InvalidEnvironment, match=name):
+        read_env({**LEAST, **GATEWAY, name: value})
+
+
+def test_compute_needs_a_gateway() -> None:
+    """There are no instances without a gateway."""
+    with pytest.raises(InvalidEnvironment, match="COMPUTE_GATEWAY_URL"):
+        read_env({**LEAST, "CROSSFADE_WORKLOAD_MANAGER": "compute"})

@@ -11,7 +11,7 @@ from ninja import Status
 
 from deployments import artifacts
 from deployments.deployment_errors import ArtifactTooLarge
-from webapp.api.auth import CallerRequest, environment_key, worker_token
+from webapp.api.auth import CallerRequest, environment_key, managed_secret
 from webapp.api.deployment_answers import UploadAnswer
 from webapp.api.deployment_bodies import ArtifactBody
 from webapp.api.errors import ApiError
@@ -61,9 +61,9 @@ def upload(request: HttpRequest, artifact_id: str, token: str = "") -> Status[No
     return Status(204, None)
 
 
-@router.get("/engine/v1/artifacts/{path:image}", auth=worker_token)
+@router.get("/engine/v1/artifacts/{path:image}", auth=managed_secret)
 def fetch(request: HttpRequest, image: str) -> FileResponse:
-    """Give a supervisor the artifact of a deployment's image."""
+    """Give a supervisor or a gateway the artifact of a deployment's image."""
     found = artifacts.open_artifact(image)
     return FileResponse(
         found.file,

@@ -1,11 +1,12 @@
 """Who may call. Each kind of caller has one function; routers take them as `auth=`.
 
 A credential that is missing or unknown is 401 in one wording, so that nothing can be probed; a
-known person who may not is 403.
+known person who may not is 403. Too many unknown ones from one address are 429.
 """
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -17,7 +18,8 @@ from deployments.selectors import find_group_by_token
 from flags.callers import find_caller
 from tenants.origin import Origin
 from tenants.selectors import find_person_by_token
-from webapp.api.errors import ApiError
+from webapp.api.errors import NO_RETRY, ApiError
+from webapp.throttle import AUTHENTICATION_FAILURES, CREDENTIALS, address_of
 
 if TYPE_CHECKING:
     from deployments.regions import GroupRow
@@ -27,6 +29,7 @@ MISSING_KEY: Final = "Invalid or Missing API key"
 WRONG_KEY: Final = "Invalid API Key"
 WRONG_TOKEN: Final = "Invalid or Missing Access Token"  # noqa: S105  a sentence
 WRONG_WORKER: Final = "Invalid or missing worker token"
+TOO_MANY: Final = "Too many wrong credentials from this address; wait a moment"
 MAX_INSTANCE_NAME: Final = 200
 
 _BEARER: Final = "bearer "
@@ -64,16 +67,18 @@ def environment_key(request: HttpRequest) -> Caller:
         raise ApiError(401, MISSING_KEY)
     caller = find_caller(key)
     if caller is None:
-        raise ApiError(401, WRONG_KEY)
+        raise wrong_credential(request, "environment_key", WRONG_KEY)
     return caller
 
 
 def person_token(request: HttpRequest) -> Person:
     """Give the person of a personal access token, or raise 401."""
     token = bearer_of(request)
-    person = find_person_by_token(token, now=datetime.now(UTC)) if token else None
-    if person is None:
+    if not token:
         raise ApiError(401, WRONG_TOKEN)
+    person = find_person_by_token(token, now=datetime.now(UTC))
+    if person is None:
+        raise wrong_credential(request, "person_token", WRONG_TOKEN)
     return person
 
 
@@ -92,17 +97,46 @@ def worker_token(request: HttpRequest) -> WorkerCaller:
     """
     token = bearer_of(request)
     name = request.headers.get("x-trigger-worker-instance-name", "").strip()
-    group = find_group_by_token(token) if has_managed_secret(request) and token else None
-    if group is None or not 0 < len(name) <= MAX_INSTANCE_NAME:
+    managed_secret(request)
+    if not token or not 0 < len(name) <= MAX_INSTANCE_NAME:
         raise ApiError(401, WRONG_WORKER)
+    group = find_group_by_token(token)
+    if group is None:
+        raise wrong_credential(request, "worker_token", WRONG_WORKER)
     return WorkerCaller(group, name)
 
 
-def has_managed_secret(request: HttpRequest) -> bool:
-    """Tell whether the request carries the secret all supervisors of this platform share."""
-    given = request.headers.get("x-trigger-worker-managed-secret", "").encode()
-    expected = settings.ENV.managed_worker_secret.encode()
-    return len(given) == len(expected) and compare_digest(given, expected)
+def managed_secret(request: HttpRequest) -> bool:
+    """Let whoever carries the managed secret pass: supervisors and gateways; else raise 401."""
+    given = request.headers.get("x-trigger-worker-managed-secret", "")
+    if not given:
+        raise ApiError(401, WRONG_WORKER)
+    if not compare_digest(given.encode(), settings.ENV.managed_worker_secret.encode()):
+        raise wrong_credential(request, "managed_secret", WRONG_WORKER)
+    return True
+
+
+def wrong_credential(request: HttpRequest, kind: str, sentence: str) -> ApiError:
+    """Count a credential that was looked up in vain; give the 401, or 429 after too many of them.
+
+    It is asked about wrong credentials only, so nobody's right one is ever refused for others'.
+    """
+    now_s, place = time.monotonic(), address_of_request(request)
+    wait_s = CREDENTIALS.wait_s(place, now_s)
+    AUTHENTICATION_FAILURES.labels(kind, "yes" if wait_s else "no").inc()
+    if wait_s:
+        return ApiError(429, TOO_MANY, headers={"Retry-After": str(wait_s), **NO_RETRY})
+    CREDENTIALS.add(place, now_s)
+    return ApiError(401, sentence)
+
+
+def address_of_request(request: HttpRequest) -> str:
+    """Give the address that failures of a request are counted by."""
+    return address_of(
+        request.META.get("REMOTE_ADDR", ""),
+        request.META.get("HTTP_X_FORWARDED_FOR", ""),
+        proxies=settings.ENV.trusted_proxies,
+    )
 
 
 def bearer_of(request: HttpRequest) -> str:

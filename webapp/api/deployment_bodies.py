@@ -30,6 +30,7 @@ from deployments.manifest import (
 )
 from runs.durations import seconds_of
 from runs.machines import DEFAULT_MACHINE, PRESETS
+from webapp.api.shapes import Form
 
 MIN_DURATION_S = 5
 MAX_INT = 2**31 - 1
@@ -52,14 +53,21 @@ def _ttl_s(value: int | str) -> int:
     return seconds
 
 
+def _preset(name: str) -> str:
+    if name not in PRESETS:
+        raise ValueError(f"the machine is one of {', '.join(PRESETS)}")
+    return name
+
+
 def _blank_is_none(text: str | None) -> str | None:
     return (text or "").strip() or None
 
 
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Digest = Annotated[str, Form(r"sha256:[0-9a-f]{64}", "should be sha256: and 64 hex digits")]
 Short = Annotated[str, StringConstraints(max_length=128)]
 Hash = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 QueueName = Annotated[str, AfterValidator(_queue_name)]
+Preset = Annotated[str, AfterValidator(_preset)]
 Limit = Annotated[int, Field(ge=0, le=MAX_CONCURRENCY)]
 
 
@@ -154,6 +162,12 @@ class QueueBody(StoredBody):
         return QueueManifest(name=self.name, concurrency_limit=self.concurrency_limit)
 
 
+class OutOfMemoryBody(StoredBody):
+    """What to do about an attempt that ran out of memory; without a machine, nothing."""
+
+    machine: Preset | None = None  # where it is tried again, when that one has more memory
+
+
 class RetryBody(StoredBody):
     """How a task is tried again."""
 
@@ -162,6 +176,7 @@ class RetryBody(StoredBody):
     min_timeout_in_ms: Annotated[float, Field(ge=0)] | None = None
     max_timeout_in_ms: Annotated[float, Field(ge=0)] | None = None
     randomize: bool | None = None
+    out_of_memory: OutOfMemoryBody | None = None
 
 
 class MachineBody(StoredBody):
@@ -173,8 +188,7 @@ class MachineBody(StoredBody):
 
 
 def _known_machine(machine: MachineBody) -> MachineBody:
-    if machine_name(machine) not in PRESETS:
-        raise ValueError(f"the machine is one of {', '.join(PRESETS)}")
+    _preset(machine_name(machine))
     return machine
 
 

@@ -11,10 +11,17 @@ from ninja.parser import Parser
 
 from webapp.api import (
     artifacts,
+    batches,
     deployments,
+    idempotency_keys,
+    queues,
     regions,
     runs,
+    staff_audit,
+    staff_flags,
+    staff_migration,
     staff_organizations,
+    staff_runs,
     staff_workers,
     whoami,
     worker,
@@ -77,9 +84,17 @@ api = Api(
 install(api)
 api.add_router("/admin/api/v1", staff_organizations.router)
 api.add_router("/admin/api/v1", staff_workers.router)
+api.add_router("/admin/api/v1", staff_flags.router)
+api.add_router("/admin/api/v2", staff_flags.router_v2)
+api.add_router("/admin/api/v1", staff_audit.router)
+api.add_router("/admin/api/v1", staff_runs.router)
+api.add_router("/admin/api/v1", staff_migration.router)
 api.add_router("/api", whoami.router)
 api.add_router("/api/v1", regions.router)
 api.add_router("/api", runs.router)
+api.add_router("/api", batches.router)
+api.add_router("/api", queues.router)
+api.add_router("/api", idempotency_keys.router)
 api.add_router("/engine/v1/worker-actions", worker.worker_router)
 api.add_router("/engine/v1/dev", worker.dev_router)
 api.add_router("/api", deployments.router)

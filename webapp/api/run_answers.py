@@ -74,6 +74,16 @@ def run_answer(family: RunFamily, *, api_version: str | None) -> dict[str, Any]:
     return answer
 
 
+def result_answer(run: RunView) -> dict[str, Any]:
+    """Give what a run that is over returned or raised."""
+    answer: dict[str, Any] = {"ok": False, "id": run.id, "taskIdentifier": run.task_slug}
+    if run.status == _R.COMPLETED_SUCCESSFULLY:
+        answer |= {"ok": True, "outputType": run.output_type or "application/json"}
+        return answer if run.output is None else answer | {"output": run.output}
+    unnamed = {"type": "INTERNAL_ERROR", "code": f"TASK_RUN_{run.status}"}
+    return answer | {"error": run.error or unnamed}
+
+
 def item_answer(run: RunView, *, environment_slug: str, api_version: str | None) -> dict[str, Any]:
     """Give a run as lists show it."""
     return common_fields(run, api_version=api_version) | {
@@ -113,6 +123,7 @@ def common_fields(run: RunView, *, api_version: str | None) -> dict[str, Any]:
         "delayedUntil": iso(run.delay_until),
         "expiredAt": iso(run.expired_at),
         "ttl": run.ttl,
+        "batchId": run.batch_id,
         "region": run.region,
         "metadata": None if run.metadata is None else packet_value(run.metadata, run.metadata_type),
     }

@@ -39,6 +39,7 @@ def read_run_query(query: Mapping[str, str], *, now: datetime) -> RunPageQuery:
         regions=reader.values("filter[region]"),
         queues=reader.values("filter[queue]"),
         versions=reader.values("filter[version]"),
+        batches=reader.values("filter[batch]"),
         machines=reader.known("filter[machine]", {name: name for name in PRESETS}),
         is_test=reader.switch("filter[isTest]"),
         created_from=reader.created_from(),

@@ -1,4 +1,4 @@
-"""The public routes of runs: read, list, cancel, replay, tags, result, logs."""
+"""The public routes of runs: read, list, cancel, replay, reschedule, tags, result, logs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from django.http import HttpRequest
 from ninja import Router
 from pydantic import BaseModel, BeforeValidator
 
+from runs.durations import moment_of
 from runs.errors import RunNotFound
 from runs.selectors import get_family, get_run, list_logs, list_runs
 from runs.services.cancellation import cancel_run
 from runs.services.replay import replay_run
+from runs.services.rescheduling import reschedule_run
 from runs.services.tags import add_tags
-from runs.states import FINAL, RunStatus
+from runs.states import FINAL
 from tenants.credentials import Caller
 from tenants.errors import Invalid
 from webapp.api.auth import environment_key
 from webapp.api.errors import ApiError
-from webapp.api.run_answers import iso, item_answer, run_answer
+from webapp.api.run_answers import iso, item_answer, result_answer, run_answer
 from webapp.api.run_query import read_run_query
-from webapp.api.trigger_body import Headers, Options, Tag, one_or_many, source_of
+from webapp.api.trigger_body import Headers, Options, Tag, Text, one_or_many, source_of
 
 router = Router(auth=environment_key, tags=["runs"])
 RETRY = {"x-should-retry": "true"}
@@ -32,6 +34,12 @@ class TagsBody(Options):
     """The tags to add; a bare string is one tag."""
 
     tags: Annotated[list[Tag], BeforeValidator(one_or_many), MaxLen(100)]
+
+
+class RescheduleBody(Options):
+    """The new delay: a duration from now, or a date."""
+
+    delay: Text
 
 
 class ReplayBody(BaseModel):
@@ -112,6 +120,23 @@ def _replay_body(raw: bytes) -> ReplayBody:
         raise Invalid("The request body is not a JSON object with an optional region") from error
 
 
+@router.post("/v1/runs/{run_id}/reschedule", operation_id="reschedule_run", response=Any)
+def reschedule(request: HttpRequest, run_id: str, body: RescheduleBody) -> dict[str, Any]:
+    """Give a delayed run another time, and answer with the run."""
+    environment_id = caller_of(request).environment.id
+    delay_until = _moment_ahead(body.delay, now=datetime.now(UTC))
+    reschedule_run(environment_id=environment_id, run_id=run_id, delay_until=delay_until)
+    family = get_family(environment_id=environment_id, run_id=run_id)
+    return run_answer(family, api_version=_version_of(request))
+
+
+def _moment_ahead(delay: str, *, now: datetime) -> datetime:
+    moment = moment_of(delay, now=now)
+    if moment is None or moment <= now:
+        raise Invalid(f"Invalid delay: {delay}")
+    return moment
+
+
 @router.post("/v1/runs/{run_id}/tags", operation_id="add_tags", response=Any)
 def tags(request: HttpRequest, run_id: str, body: TagsBody) -> dict[str, Any]:
     """Add tags to a run."""
@@ -128,12 +153,7 @@ def result(request: HttpRequest, run_id: str) -> dict[str, Any]:
     run = get_run(environment_id=caller_of(request).environment.id, run_id=run_id)
     if run.status not in FINAL:
         raise ApiError(404, "The run is not finished")
-    answer: dict[str, Any] = {"ok": False, "id": run.id, "taskIdentifier": run.task_slug}
-    if run.status == RunStatus.COMPLETED_SUCCESSFULLY:
-        answer |= {"ok": True, "outputType": run.output_type or "application/json"}
-        return answer if run.output is None else answer | {"output": run.output}
-    unnamed = {"type": "INTERNAL_ERROR", "code": f"TASK_RUN_{run.status}"}
-    return answer | {"error": run.error or unnamed}
+    return result_answer(run)
 
 
 @router.get("/v1/runs/{run_id}/logs", operation_id="list_logs", response=Any)

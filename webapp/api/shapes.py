@@ -3,11 +3,22 @@
 Python names are translated to the camelCase of the wire here and nowhere else.
 """
 
+import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from ninja import Router
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+)
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_after_validator_function
 
 
 class Body(BaseModel):
@@ -38,20 +49,58 @@ def new_router(**options: Any) -> Router:
     return Router(by_alias=True, exclude_none=True, **options)
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a whole text has to look like, and the sentence for one that does not.
+
+    A pattern in an error helps nobody who has not written it; the schema has it all the same.
+    """
+
+    pattern: str
+    sentence: str
+
+    def check(self, text: str) -> str:
+        """Give the text, or raise ValueError with the sentence."""
+        if re.fullmatch(self.pattern, text) is None:
+            raise ValueError(self.sentence)
+        return text
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": f"^{self.pattern}$"}
+
+
+ONE_LINE = Form(r"[^\x00-\x1f]*", "should be one line without control characters")
+
 Title = Annotated[
-    str,
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$"
-    ),
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), ONE_LINE
 ]
 """A name for people."""
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+Name = Annotated[
+    str,
+    StringConstraints(max_length=100),
+    Form(
+        r"[A-Za-z0-9][A-Za-z0-9._-]*",
+        "should be letters, digits, '.', '_' and '-', beginning with a letter or a digit",
+    ),
+]
 """A name for machines: letters, digits, dot, underscore, dash."""
 
 Label = Annotated[
-    str, StringConstraints(pattern=r"^[^\s,:\x00-\x1f][^,:\x00-\x1f]*$", max_length=100)
+    str,
+    StringConstraints(max_length=100),
+    Form(
+        r"[^\s,:\x00-\x1f][^,:\x00-\x1f]*",
+        "should be a text that is not empty, begins without a space and has no comma or colon",
+    ),
 ]
 """A region's label: not empty; no comma, because lists of regions have them; no colon."""
 
-Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+Text = Annotated[str, StringConstraints(max_length=200), ONE_LINE]

@@ -130,6 +130,9 @@ class TriggerBody(Options):
     options: TriggerOptions | None = None
 
 
+NO_OPTIONS = TriggerOptions()
+
+
 class Headers:
     """The headers of a request, read from its environ: Django's own mapping copies all of them."""
 
@@ -150,16 +153,40 @@ def _environ_name(header: str) -> str:
 
 def read_trigger(raw: bytes, *, task: str, headers: Headers, now: datetime) -> TriggerCall:
     """Give the call a body describes, or raise `Invalid` or `Refused` naming the field."""
-    body = _parse(raw)
-    options = body.options if body.options is not None else TriggerOptions()
+    return call_of(
+        _parse(raw),
+        task=task,
+        now=now,
+        key=headers.get("idempotency-key"),
+        key_ttl=headers.get("idempotency-key-ttl"),
+        request_key=_request_key(headers),
+        source=source_of(headers),
+    )
+
+
+def call_of(
+    body: TriggerBody,
+    *,
+    task: str,
+    now: datetime,
+    source: str,
+    key: str = "",
+    key_ttl: str = "",
+    request_key: str | None = None,
+    function: str = "trigger",
+) -> TriggerCall:
+    """Give the call of a parsed body; `key` and `key_ttl` (of headers) win over the body's.
+
+    Raise `Invalid` or `Refused` naming the field.
+    """
+    options = body.options if body.options is not None else NO_OPTIONS
     _refuse_unbuilt(options)
     payload_type = options.payloadType or JSON_TYPE
-    key = headers.get("idempotency-key") or options.idempotencyKey
-    if key is not None and len(key) > MAX_KEY:
+    key = key or options.idempotencyKey or ""
+    if len(key) > MAX_KEY:
         raise _invalid("idempotency-key", f"should be at most {MAX_KEY} characters")
     if not task or len(task) > MAX_TASK_ID or "\x00" in task:
         raise _invalid("taskId", f"should be 1 to {MAX_TASK_ID} characters")
-    ttl_text = headers.get("idempotency-key-ttl") or options.idempotencyKeyTTL
     return TriggerCall(
         task=task,
         payload=_payload_text(body, payload_type),
@@ -178,12 +205,15 @@ def read_trigger(raw: bytes, *, task: str, headers: Headers, now: datetime) -> T
         region=options.region or None,
         lock_to_version=options.lockToVersion,
         is_test=bool(options.test),
-        idempotency_key=_indexed(key),
-        idempotency_key_shown=_shown_key(options) or key or None,
-        idempotency_key_ttl_s=key_ttl_s(ttl_text, default_s=DEFAULT_KEY_TTL_S),
-        request_key=_request_key(headers),
+        idempotency_key=indexed_key(key),
+        idempotency_key_shown=shown_key(options.idempotencyKeyOptions) or key or None,
+        idempotency_key_ttl_s=key_ttl_s(
+            key_ttl or options.idempotencyKeyTTL, default_s=DEFAULT_KEY_TTL_S
+        ),
+        request_key=request_key,
         parent_run_id=options.parentRunId,
-        trigger_source=source_of(headers),
+        trigger_function=function,
+        trigger_source=source,
     )
 
 
@@ -193,17 +223,24 @@ def _parse(raw: bytes) -> TriggerBody:
     try:
         return TriggerBody.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)
-        if first[0]["type"] == "json_invalid":
+        problems = body_problems(error)
+        if problems is None:
             raise Invalid("Invalid JSON") from None
-        problems = tuple(
-            Problem(
-                ".".join(str(part) for part in one["loc"]) or "body",
-                one["msg"].removeprefix("Value error, "),
-            )
-            for one in first
-        )
         raise Invalid(f"{problems[0].key}: {problems[0].message}", problems) from None
+
+
+def body_problems(error: ValidationError) -> tuple[Problem, ...] | None:
+    """Name every field that is wrong; None when the text is no JSON at all."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return None
+    return tuple(
+        Problem(
+            ".".join(str(part) for part in one["loc"]) or "body",
+            one["msg"].removeprefix("Value error, "),
+        )
+        for one in found
+    )
 
 
 def _invalid(key: str, message: str) -> Invalid:
@@ -275,18 +312,18 @@ def _max_duration_s(seconds: float | None) -> int | None:
     return None if seconds is None else max(MIN_MAX_DURATION_S, int(seconds))
 
 
-def _shown_key(options: TriggerOptions) -> str | None:
-    given = options.idempotencyKeyOptions
+def shown_key(given: KeyOptions | None) -> str | None:
+    """Give what the caller typed before the client hashed it, None when it does not say."""
     if given is None or given.key is None:
         return None
     return given.key if isinstance(given.key, str) else "-".join(given.key)
 
 
 def _request_key(headers: Headers) -> str | None:
-    return _indexed(headers.get("x-trigger-request-idempotency-key"))
+    return indexed_key(headers.get("x-trigger-request-idempotency-key"))
 
 
-def _indexed(key: str | None) -> str | None:
+def indexed_key(key: str | None) -> str | None:
     """Give a key as an index can hold it: one of more bytes than that is known by its digest."""
     data = (key or "").encode()
     if len(data) > MAX_INDEXED_BYTES:

@@ -22,6 +22,10 @@ class Explanation(NamedTuple):
     advice: str
 
 
+STAFF_ONLY: Final = Explanation(
+    "This is for staff only",
+    "You are logged in, but not as staff. Whoever runs this installation can change that.",
+)
 OTHER: Final = Explanation(
     "Something went wrong on our side",
     "It was written to the log of the web process. Runs go on; nothing was lost.",
@@ -58,11 +62,12 @@ def refused(request: HttpRequest, exception: Exception | None = None) -> HttpRes
     return _page(request, 400)
 
 
-def forbidden(request: HttpRequest, _exception: Exception | None = None) -> HttpResponse:
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Answer what somebody may not do."""
+    log.warning("page.forbidden", path=request.path, reason=str(exception))
     if is_machine_path(request.path_info):
         return json_error(ErrorAnswer(403, "This may not be done"))
-    return _page(request, 403)
+    return _page(request, 403, shown=STAFF_ONLY)
 
 
 def failed(request: HttpRequest) -> HttpResponse:
@@ -86,8 +91,10 @@ def error_page(request: HttpRequest, answer: ErrorAnswer, error: Exception) -> H
     return _page(request, answer.status, answer.message if is_said else "")
 
 
-def _page(request: HttpRequest, status: int, message: str = "") -> HttpResponse:
+def _page(
+    request: HttpRequest, status: int, message: str = "", shown: Explanation | None = None
+) -> HttpResponse:
     """Render without a look at the database: it may be what failed."""
-    shown = EXPLANATIONS.get(status, OTHER)
+    shown = shown or EXPLANATIONS.get(status, OTHER)
     context = {"status": status, "title": shown.title, "advice": shown.advice, "message": message}
     return render(request, "error.html", context, status=status)

@@ -31,9 +31,12 @@ def dev_env_text(around: Surroundings, demo: Mapping[str, str]) -> str:
         "TRIGGER_API_URL": around.web_url,
         **{name: demo[name] for name in FROM_DEMO},
         "CROSSFADE_MANAGED_SECRET": around.secrets.managed_worker_secret,
+        "CROSSFADE_GATEWAY_URL": around.gateway_url,
+        "CROSSFADE_GATEWAY_TOKEN": around.secrets.gateway_token,
+        "CROSSFADE_SUPERVISOR_URL": around.compute_supervisor_url,
         "DATABASE_URL": around.database_url,
         "REDIS_URL": around.redis_url,
-        FROM_DEV_ENV: f"{around.database_url} {around.redis_url}",
+        FROM_DEV_ENV: " ".join(around.embedded_urls),
     }
     folder = shlex.quote(str(around.programs))
     lines = [

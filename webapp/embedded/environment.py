@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 DEVELOPMENT_DEFAULTS: Mapping[str, str] = {
     "RUN_ENGINE_TIMEOUT_PENDING_EXECUTING": "10000",
     "RUN_ENGINE_TIMEOUT_EXECUTING": "30000",
+    "RUN_ENGINE_TIMEOUT_EXECUTING_WITH_WAITPOINTS": "30000",
     "RUNNER_HEARTBEAT_INTERVAL_SECONDS": "5",
     "TRIGGER_WORKER_HEARTBEAT_INTERVAL_SECONDS": "2",
     "GLOBAL_FLAGS_RELOAD_INTERVAL_MS": "1000",
@@ -36,8 +37,11 @@ CLIENT_NAMES = (
     "CROSSFADE_USER",
     "CROSSFADE_PASSWORD",
     "CROSSFADE_MANAGED_SECRET",
+    "CROSSFADE_GATEWAY_URL",
+    "CROSSFADE_GATEWAY_TOKEN",
+    "CROSSFADE_SUPERVISOR_URL",
 )
-FROM_DEV_ENV = "CROSSFADE_EMBEDDED_URLS"  # the addresses a dev.env has set, space between them
+FROM_DEV_ENV = "CROSSFADE_EMBEDDED_URLS"  # the embedded servers of a dev.env, space between
 STACK_MARK = "CROSSFADE_STACK"  # in every process of a stack: its state folder
 
 
@@ -53,7 +57,7 @@ class Choices:
 
 
 def read_choices(source: Mapping[str, str]) -> Choices:
-    """Read the environment of the caller. Addresses that came from a dev.env are no choice."""
+    """Read the environment of the caller. Servers of a stack, from its dev.env, are no choice."""
     from_dev_env = set(source.get(FROM_DEV_ENV, "").split())
     addresses = {name: source.get(name, "").strip() for name in ("DATABASE_URL", "REDIS_URL")}
     chosen = {name: "" if url in from_dev_env else url for name, url in addresses.items()}
@@ -74,11 +78,12 @@ class Surroundings:
     repository: Path
     python: Path  # the interpreter that runs the stack
     state: Path
-    supervisor_state: Path  # artifacts and folders of runs: workloads have to reach it
+    workload_state: Path  # artifacts and folders of runs: workloads have to reach it
     ports: Ports
     secrets: Secrets
     database_url: str
     redis_url: str
+    embedded_urls: tuple[str, ...]  # those of the two that are this stack's own servers
     inherited: Mapping[str, str]
 
     @property
@@ -95,6 +100,16 @@ class Surroundings:
     def supervisor_url(self) -> str:
         """Where the workload API of the container supervisor is reached."""
         return f"http://{LOOPBACK}:{self.ports.supervisor_container}"
+
+    @property
+    def compute_supervisor_url(self) -> str:
+        """Where the workload API of the compute supervisor is reached."""
+        return f"http://{LOOPBACK}:{self.ports.supervisor_compute}"
+
+    @property
+    def gateway_url(self) -> str:
+        """Where the compute gateway is reached."""
+        return f"http://{LOOPBACK}:{self.ports.gateway}"
 
 
 def control_plane_environment(around: Surroundings, process: str) -> dict[str, str]:
@@ -119,23 +134,40 @@ def control_plane_environment(around: Surroundings, process: str) -> dict[str, s
 
 def supervisor_environment(around: Surroundings, worker_tokens: Sequence[str]) -> dict[str, str]:
     """Give the environment of the supervisor of the container groups; it reaches no database."""
-    port = str(around.ports.supervisor_container)
+    ports = around.ports
+    return {
+        **_any_supervisor(around, "supervisor-container", worker_tokens),
+        **_supervisor_ports(ports.supervisor_container, ports.supervisor_metrics),
+        "CROSSFADE_WORKLOAD_MANAGER": "process",
+        "CROSSFADE_SUPERVISOR_DIR": str(around.workload_state / "supervisor"),
+    }
+
+
+def compute_supervisor_environment(
+    around: Surroundings, worker_tokens: Sequence[str]
+) -> dict[str, str]:
+    """Give the environment of the supervisor of the MicroVM groups; it keeps no files."""
+    ports = around.ports
+    return {
+        **_any_supervisor(around, "supervisor-compute", worker_tokens),
+        **_supervisor_ports(ports.supervisor_compute, ports.supervisor_compute_metrics),
+        "CROSSFADE_WORKLOAD_MANAGER": "compute",
+        "COMPUTE_GATEWAY_URL": around.gateway_url,
+        "COMPUTE_GATEWAY_AUTH_TOKEN": around.secrets.gateway_token,
+    }
+
+
+def gateway_environment(around: Surroundings) -> dict[str, str]:
+    """Give the environment of the compute gateway; it reaches no database."""
     return {
         **_shared(around),
-        "CROSSFADE_PROCESS": "supervisor-container",
-        "METRICS_PORT": str(around.ports.supervisor_metrics),
+        "CROSSFADE_PROCESS": "gateway",
+        "GATEWAY_HOST": LOOPBACK,
+        "GATEWAY_PORT": str(around.ports.gateway),
+        "GATEWAY_AUTH_TOKEN": around.secrets.gateway_token,
+        "GATEWAY_DIR": str(around.workload_state / "gateway"),
         "TRIGGER_API_URL": around.web_url,
-        "TRIGGER_WORKER_TOKEN": ",".join(worker_tokens),
         "MANAGED_WORKER_SECRET": around.secrets.managed_worker_secret,
-        "TRIGGER_WORKER_INSTANCE_NAME": "supervisor-container",
-        "TRIGGER_WORKLOAD_API_DOMAIN": LOOPBACK,
-        "TRIGGER_WORKLOAD_API_HOST_INTERNAL": LOOPBACK,
-        "TRIGGER_WORKLOAD_API_PORT_INTERNAL": port,
-        "TRIGGER_WORKLOAD_API_PORT_EXTERNAL": port,
-        "CROSSFADE_WORKLOAD_MANAGER": "process",
-        "CROSSFADE_SUPERVISOR_DIR": str(around.supervisor_state),
-        "WORKLOAD_TOKEN_SECRET": around.secrets.workload_token_secret,
-        "WORKLOAD_TOKEN_ENFORCEMENT": "enforce",
     }
 
 
@@ -145,6 +177,31 @@ def client_environment(around: Surroundings, secret_key: str) -> dict[str, str]:
         **_shared(around),
         "TRIGGER_API_URL": around.web_url,
         "TRIGGER_SECRET_KEY": secret_key,
+    }
+
+
+def _any_supervisor(
+    around: Surroundings, name: str, worker_tokens: Sequence[str]
+) -> dict[str, str]:
+    return {
+        **_shared(around),
+        "CROSSFADE_PROCESS": name,
+        "TRIGGER_API_URL": around.web_url,
+        "TRIGGER_WORKER_TOKEN": ",".join(worker_tokens),
+        "MANAGED_WORKER_SECRET": around.secrets.managed_worker_secret,
+        "TRIGGER_WORKER_INSTANCE_NAME": name,
+        "WORKLOAD_TOKEN_SECRET": around.secrets.workload_token_secret,
+        "WORKLOAD_TOKEN_ENFORCEMENT": "enforce",
+    }
+
+
+def _supervisor_ports(workload_api: int, metrics: int) -> dict[str, str]:
+    return {
+        "METRICS_PORT": str(metrics),
+        "TRIGGER_WORKLOAD_API_DOMAIN": LOOPBACK,
+        "TRIGGER_WORKLOAD_API_HOST_INTERNAL": LOOPBACK,
+        "TRIGGER_WORKLOAD_API_PORT_INTERNAL": str(workload_api),
+        "TRIGGER_WORKLOAD_API_PORT_EXTERNAL": str(workload_api),
     }
 
 

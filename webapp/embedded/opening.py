@@ -11,7 +11,9 @@ from webapp.embedded.devenv import dev_env_text
 from webapp.embedded.environment import (
     Surroundings,
     client_environment,
+    compute_supervisor_environment,
     control_plane_environment,
+    gateway_environment,
     supervisor_environment,
 )
 from webapp.embedded.postgres import make_database
@@ -34,8 +36,18 @@ READY_S = 120.0
 NOT_FOUND = 404
 PRIVATE_UMASK = 0o077
 SUPERVISOR = "supervisor-container"
-# what others need stops later: workloads report through the web process while they drain
-STAGES: Mapping[str, int] = {"web": 1, "worker": 2, "beat": 2, SUPERVISOR: 3}
+COMPUTE_SUPERVISOR = "supervisor-compute"
+GATEWAY = "gateway"
+# what others need stops later: workloads report through the web process while they drain, and a
+# supervisor ends its instances through the gateway
+STAGES: Mapping[str, int] = {
+    "web": 1,
+    "worker": 2,
+    "beat": 2,
+    GATEWAY: 2,
+    SUPERVISOR: 3,
+    COMPUTE_SUPERVISOR: 3,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +69,17 @@ class Opening:
             self._start_seed()
             for name in ("web", "worker", "beat"):
                 self._start(name, control_plane_environment(self.around, name))
+            self._start(GATEWAY, gateway_environment(self.around))
         with step("demo world", "ready"):
             demo = self._demo_world()
-        self._start(SUPERVISOR, supervisor_environment(self.around, demo["worker_tokens"]))
+        self._start_supervisors(demo)
         write_private(self.state.dev_env, dev_env_text(self.around, demo), None)
         with step("web", "answers"):
             self._wait_for("web", f"{self.around.web_url}/readyz")
-        with step(SUPERVISOR, "answers"):
+        with step("supervisors", "answer"):
             self._wait_for(SUPERVISOR, f"{self.around.supervisor_url}/health")
+            self._wait_for(GATEWAY, f"{self.around.gateway_url}/health")
+            self._wait_for(COMPUTE_SUPERVISOR, f"{self.around.compute_supervisor_url}/health")
         self._deploy(demo.get("deploy_keys") or [demo["TRIGGER_SECRET_KEY"]])
 
     # -- servers and database -------------------------------------------------------------------
@@ -123,6 +138,12 @@ class Opening:
                 stage=STAGES[name],
             )
         )
+
+    def _start_supervisors(self, demo: Mapping[str, Any]) -> None:
+        around = self.around
+        self._start(SUPERVISOR, supervisor_environment(around, demo["worker_tokens"]))
+        tokens = demo["compute_worker_tokens"]
+        self._start(COMPUTE_SUPERVISOR, compute_supervisor_environment(around, tokens))
 
     def _wait_for(self, name: str, url: str) -> None:
         try:

@@ -18,7 +18,8 @@ GATEWAY = 12
 GRPC = 13
 CLICKHOUSE = 14
 SUPERVISOR_METRICS = 20
-GREATEST_DISTANCE = SUPERVISOR_METRICS
+SUPERVISOR_COMPUTE_METRICS = 21
+GREATEST_DISTANCE = SUPERVISOR_COMPUTE_METRICS
 
 
 class InvalidPort(Exception):
@@ -34,6 +35,9 @@ class Ports:
     valkey: int
     supervisor_container: int
     supervisor_metrics: int
+    supervisor_compute: int
+    supervisor_compute_metrics: int
+    gateway: int
 
     @classmethod
     def from_web(cls, web: int) -> Self:
@@ -44,6 +48,9 @@ class Ports:
             valkey=web + VALKEY,
             supervisor_container=web + SUPERVISOR_CONTAINER,
             supervisor_metrics=web + SUPERVISOR_METRICS,
+            supervisor_compute=web + SUPERVISOR_COMPUTE,
+            supervisor_compute_metrics=web + SUPERVISOR_COMPUTE_METRICS,
+            gateway=web + GATEWAY,
         )
 
 

@@ -27,6 +27,7 @@ class Secrets:
     encryption_key: str  # encrypts environment keys at rest: 32 bytes, URL-safe base64
     managed_worker_secret: str  # supervisors present it
     workload_token_secret: str  # signs the deployment tokens of runners
+    gateway_token: str  # callers of the compute gateway present it
     postgres_password: str
     valkey_password: str
     admin_password: str  # dashboard and admin
@@ -54,6 +55,7 @@ def make_secrets() -> Secrets:
         encryption_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         managed_worker_secret=secrets.token_urlsafe(32),
         workload_token_secret=secrets.token_urlsafe(32),
+        gateway_token=secrets.token_urlsafe(32),
         postgres_password=secrets.token_urlsafe(24),
         valkey_password=secrets.token_hex(24),
         admin_password=secrets.token_urlsafe(18),

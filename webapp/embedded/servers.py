@@ -112,9 +112,12 @@ def remove_server_data(state: State, *, keep_stack_id: str | None = None) -> Non
     other state folders that are gone is removed too, unless a server still runs on it.
     """
     for owner in (SYSTEM_FOLDER / "stacks").glob(f"*/{OWNER_FILE}"):
-        folder, whose = owner.parent, Path(owner.read_text())
+        try:
+            folder, whose = owner.parent, Path(owner.read_text())
+        except FileNotFoundError:  # another stack that starts or ends now was faster
+            continue
         if whose == state.root and folder.name != keep_stack_id:
             clear_server_leftovers(folder)
             shutil.rmtree(folder)
         elif not whose.exists() and not processes_in(folder / "postgres" / "data", "postgres"):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)

@@ -15,7 +15,7 @@ import psutil
 from webapp.embedded.accounts import NoAccount, server_account
 from webapp.embedded.environment import Choices, Surroundings
 from webapp.embedded.leftovers import clear_stack_processes
-from webapp.embedded.opening import SUPERVISOR, Opening
+from webapp.embedded.opening import COMPUTE_SUPERVISOR, GATEWAY, SUPERVISOR, Opening
 from webapp.embedded.ports import InvalidPort, Ports, free_port, is_free, read_web_port
 from webapp.embedded.postgres import PostgresNotMade
 from webapp.embedded.procfile import InvalidProcfile
@@ -82,6 +82,8 @@ def _run_held(choices: Choices, state: State, wanted: Ports) -> int:
         say("leftovers", f"stopped {left} processes of an earlier start")
     _require_free("web", wanted.web, "PORT")
     _require_free(SUPERVISOR, wanted.supervisor_container, "PORT")
+    _require_free(COMPUTE_SUPERVISOR, wanted.supervisor_compute, "PORT")
+    _require_free(GATEWAY, wanted.gateway, "PORT")
     with step("servers", "found"):
         servers = prepare_servers(state, secrets, account)
     around = _surroundings(choices, state, servers, secrets, wanted)
@@ -123,15 +125,23 @@ def _surroundings(
     choices: Choices, state: State, servers: Servers, secrets: Secrets, wanted: Ports
 ) -> Surroundings:
     ports = replace(wanted, postgres=free_port(wanted.postgres), valkey=free_port(wanted.valkey))
+    own_postgres, own_valkey = (
+        servers.postgres.url(ports.postgres),
+        servers.valkey.url(ports.valkey),
+    )
     return Surroundings(
         repository=REPOSITORY,
         python=Path(sys.executable),
         state=state.root,
-        supervisor_state=servers.folder / "supervisor",
+        workload_state=servers.folder,
         ports=ports,
         secrets=secrets,
-        database_url=choices.database_url or servers.postgres.url(ports.postgres),
-        redis_url=choices.redis_url or servers.valkey.url(ports.valkey),
+        database_url=choices.database_url or own_postgres,
+        redis_url=choices.redis_url or own_valkey,
+        embedded_urls=(
+            *([] if choices.database_url else [own_postgres]),
+            *([] if choices.redis_url else [own_valkey]),
+        ),
         inherited=choices.inherited,
     )
 

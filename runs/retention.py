@@ -1,0 +1,106 @@
+"""Forget the runs that ended long ago.
+
+How long a run is kept follows from the plan its organization has now; one whose plan is unknown is
+kept as long as those of an enterprise. With a run go its snapshots, its log lines and its
+idempotency key. Only a run that is over can be old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import structlog
+from django.conf import settings
+from django.db import connection
+
+from ledger.ids import encode_ms
+from runs.metrics import RECONCILED
+from runs.reconciler_records import Fixed
+
+log = structlog.get_logger(__name__)
+
+BATCH = 200  # a run may have 10,000 lines
+MAX_BATCHES = 100  # of one tick
+
+# Ids begin with the time of the trigger, so the index of an environment's runs gives the old ones
+# first. A request's key is forgotten after a day, long before its run.
+_FORGET = """
+WITH old AS (
+  SELECT r.id FROM unnest(%(plans)s::text[], %(moments)s::timestamptz[], %(ids)s::text[])
+    AS kept(plan, since, since_id)
+  JOIN tenants_organization o ON coalesce(o.plan, 'enterprise') = kept.plan
+  JOIN tenants_environment e ON e.organization_id = o.id
+  CROSS JOIN LATERAL (
+    SELECT id FROM runs_taskrun WHERE environment_id = e.id AND id < kept.since_id
+      AND execution_status = 'FINISHED' AND completed_at < kept.since
+    ORDER BY id LIMIT %(most)s
+  ) r
+  LIMIT %(most)s
+), gone AS (
+  DELETE FROM runs_taskrun WHERE id IN (SELECT id FROM old)
+  RETURNING id, environment_id, task_slug, idempotency_key
+), lines AS (
+  DELETE FROM runs_runlog WHERE run_id IN (SELECT id FROM gone)
+), snapshots AS (
+  DELETE FROM runs_runsnapshot WHERE run_id IN (SELECT id FROM gone)
+), keys AS (
+  DELETE FROM runs_idempotencykey k USING gone WHERE k.environment_id = gone.environment_id
+    AND k.task_slug = gone.task_slug AND k.key = gone.idempotency_key AND k.run_id = gone.id
+)
+SELECT count(*) FROM gone
+"""
+
+
+class Kept(NamedTuple):
+    """Since when the runs of a plan are kept."""
+
+    plan: str
+    since: datetime
+
+    @property
+    def since_id(self) -> str:
+        """Give a text that is greater than the id of every run triggered before."""
+        return f"run_{encode_ms(max(0, int(self.since.timestamp() * 1000)))}"
+
+
+def kept_since(days_by_plan: Mapping[str, int], *, now: datetime) -> list[Kept]:
+    """Give since when runs are kept, by plan; a plan with 0 days keeps them for ever."""
+    return [Kept(plan, now - timedelta(days=days)) for plan, days in days_by_plan.items() if days]
+
+
+def forget_old_runs() -> Fixed:
+    """Forget the runs that are older than their plan keeps them; give how many."""
+    env = settings.ENV
+    days = {
+        "free": env.retention_days_free,
+        "paid": env.retention_days_paid,
+        "enterprise": env.retention_days_enterprise,
+    }
+    kept = kept_since(days, now=datetime.now(UTC))
+    forgotten = 0
+    for _ in range(MAX_BATCHES if kept else 0):
+        gone = _forget(kept)
+        forgotten += gone
+        if gone < BATCH:
+            break
+    if forgotten:
+        RECONCILED.labels("forget_old_runs").inc(forgotten)
+        log.info("runs.forgotten", runs=forgotten)
+    return Fixed(forgotten)
+
+
+def _forget(kept: list[Kept]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _FORGET,
+            {
+                "plans": [each.plan for each in kept],
+                "moments": [each.since for each in kept],
+                "ids": [each.since_id for each in kept],
+                "most": BATCH,
+            },
+        )
+        (gone,) = cursor.fetchone()
+    return int(gone)

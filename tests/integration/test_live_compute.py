@@ -1,0 +1,98 @@
+"""The compute path through every real process: placed on the MicroVM group, run by the gateway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.live import COMPUTE_SUPERVISOR, GATEWAY, LiveStack
+from tests.servers import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REGION = "us-east-1-next"
+LONG_S = 90.0
+
+
+@pytest.fixture
+def entitled(live_stack: LiveStack) -> LiveStack:
+    """Give the stack with an organization that may choose MicroVM groups."""
+    live_stack.set_flag("acme", "hasComputeAccess", value=True)
+    return live_stack
+
+
+def instances_of(stack: LiveStack) -> dict[str, str]:
+    """Give the gateway's instances: name and status."""
+    headers = {"authorization": f"Bearer {stack.gateway_token}"}
+    answer = httpx.get(f"{stack.gateway_url}/api/instances", headers=headers, timeout=10)
+    return {one["name"]: one["status"] for one in answer.json()["data"]}
+
+
+def created_for(stack: LiveStack, run_id: str) -> list[str]:
+    """Give the names of the instances the gateway has made for a run."""
+    part = run_id.removeprefix("run_")
+    return [e["name"] for e in stack.events(GATEWAY, "instance.created") if part in e["name"]]
+
+
+def lines_of(file: Path) -> list[str]:
+    """Give the lines that attempts have left so far."""
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def appending(file: Path, *, sleep_ms: int) -> dict[str, object]:
+    """Give the payload of a run that leaves a line per attempt and then sleeps."""
+    return {"file": str(file), "token": "t", "sleepMs": sleep_ms}
+
+
+def test_run_is_executed_by_the_gateway(entitled: LiveStack) -> None:
+    """A run that names the MicroVM group runs in an instance, and the customer sees the region."""
+    run_id = entitled.trigger("hello-world", {"name": "Ada"}, region=REGION)
+    run = entitled.wait_run(run_id)
+    assert (run["status"], run["output"]) == ("COMPLETED", {"message": "Hello, Ada!"})
+    assert run["region"] == "us-east-1"
+    assert created_for(entitled, run_id) == [f"runner-{run_id.removeprefix('run_')}-1"]
+    wait_until(lambda: not instances_of(entitled), timeout_s=30, what="the instance is deleted")
+
+
+def test_enrolled_organization_moves_and_comes_back(live_stack: LiveStack) -> None:
+    """With the override on the next run is executed by the gateway, with it off by containers."""
+    seen = []
+    for value in (True, False):
+        live_stack.set_flag("acme", "computeMigrationEnabled", value=value)
+        run_id = live_stack.trigger("hello-world", {"name": "Ada"})
+        run = live_stack.wait_run(run_id)
+        assert (run["status"], run["region"]) == ("COMPLETED", "us-east-1")
+        staff = live_stack.ask("GET", f"/admin/api/v1/runs/{run_id}", key=live_stack.admin_token)
+        seen.append((staff["queue"], staff["why"], len(created_for(live_stack, run_id))))
+    live_stack.set_flag("acme", "computeMigrationEnabled", value=None)
+    assert seen == [(REGION, "migrated", 1), ("us-east-1", "not_enrolled", 0)]
+
+
+def test_others_may_not_choose_it(live_stack: LiveStack) -> None:
+    """Without the entitlement the group is no region at all."""
+    key = live_stack.new_tenant()["prod"]
+    body = {"payload": {}, "options": {"region": REGION}}
+    path = "/api/v1/tasks/hello-world/trigger"
+    assert live_stack.call("POST", path, body, key=key).status_code == 422
+
+
+@pytest.mark.parametrize("process", [GATEWAY, COMPUTE_SUPERVISOR])
+@pytest.mark.fault(
+    kills="gateway, compute supervisor: each alone",
+    step="executing",
+    expects="tried again, no attempt begins twice, no instance is left over",
+)
+def test_run_survives(entitled: LiveStack, shared_file: Path, process: str) -> None:
+    """A run whose gateway or supervisor is killed is tried again, and no attempt begins twice."""
+    payload = appending(shared_file, sleep_ms=2000)
+    run_id = entitled.trigger("chaos-append", payload, region=REGION)
+    wait_until(lambda: len(lines_of(shared_file)) == 1, timeout_s=90, what="an attempt began")
+    entitled.kill(process)
+    run = entitled.wait_run(run_id, timeout_s=LONG_S)
+    assert run["status"] == "COMPLETED"
+    attempts = range(1, run["attemptCount"] + 1)
+    assert lines_of(shared_file) == [f"{run_id} {number} t" for number in attempts]
+    wait_until(lambda: not instances_of(entitled), timeout_s=60, what="nothing is left over")

@@ -1,0 +1,184 @@
+"""A change travels between real web processes: at once where it was made, soon everywhere else."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import httpx
+import pytest
+from django.conf import settings
+
+from tests.factories import make_person, make_worker_group
+from tests.migrating import EVERYONE, Migrating, make_migrating
+from tests.running import run_of
+from tests.servers import wait_until
+from tests.web_process import database_of_test, web_process
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    import redis
+
+    from tests.servers import Servers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+API = "/admin/api/v1"
+WITHIN_S = 1.0  # promised
+SLACK_S = 1.0  # what a loaded machine may add to the reload interval
+SEEN_S = 10.0
+LIVENESS_WITHIN_S = 2.0  # promised
+MIGRATED = ("in_percentage", "migrated")
+
+
+class Change(NamedTuple):
+    """A write, and what decisions say after it."""
+
+    method: str
+    path: str
+    body: dict[str, Any]
+    decision: tuple[str, str]  # enrollment and why
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replicas:
+    """Two web processes over one database, and who writes and triggers."""
+
+    made: Migrating
+    writer: httpx.Client  # the replica that answers writes
+    other: httpx.Client
+    staff: dict[str, str]
+
+    def write(self, change: Change) -> None:
+        """Send a change to the replica that answers writes."""
+        answer = self.writer.request(
+            change.method, f"{API}{change.path}", json=change.body, headers=self.staff
+        )
+        assert answer.is_success, answer.text
+
+    def decide(self, replica: httpx.Client) -> tuple[str, str]:
+        """Trigger a run at a replica and give what it decided."""
+        key = self.made.world.tenant.keys["prod"]
+        headers = {"authorization": f"Bearer {key}"}
+        answer = replica.post("/api/v1/tasks/hello/trigger", json={}, headers=headers)
+        assert answer.is_success, answer.text
+        run = run_of(answer.json()["id"])
+        return run.enrollment, run.why
+
+    def seconds_until(self, decision: tuple[str, str]) -> float:
+        """Give how long the other replica takes to decide so."""
+        began = time.monotonic()
+        wait_until(
+            lambda: self.decide(self.other) == decision, timeout_s=SEEN_S, what=str(decision)
+        )
+        return time.monotonic() - began
+
+    def check(self, change: Change, *, within_s: float) -> None:
+        """Make a change: the writer's very next decision has it, the other's soon does."""
+        self.made.beat()
+        self.write(change)
+        assert self.decide(self.writer) == change.decision
+        assert self.seconds_until(change.decision) < within_s, change
+
+
+@pytest.fixture
+def replicas(
+    postgres_url: str, valkey: redis.Redis, tmp_path: Path
+) -> Generator[Replicas, None, None]:
+    """Start two web processes; everyone is enrolled, and both have decided so."""
+    made = make_migrating()
+    made.set_flags(EVERYONE)
+    staff = make_person(is_staff=True).token
+    url = database_of_test(postgres_url)
+    with ExitStack() as opened:
+        writer, other = (
+            opened.enter_context(web_process(url, tmp_path / f"web-{number}.log"))
+            for number in (1, 2)
+        )
+        headers = {"authorization": f"Bearer {staff}"}
+        both = Replicas(made=made, writer=writer, other=other, staff=headers)
+        wait_until(lambda: both.decide(writer) == both.decide(other) == MIGRATED)
+        yield both
+
+
+def changes_for(made: Migrating) -> list[Change]:
+    """Give a change of each kind that a decision depends on, each followed by its opposite."""
+    flags, mine = "/feature-flags", f"/orgs/{made.organization_id}/feature-flags"
+    organization, backing = f"/orgs/{made.organization_id}", f"/workers/{made.backing_id}"
+    project = f"/projects/{made.world.tenant.project.ref}"
+    bare = "bare-containers"
+    make_worker_group(name=bare)
+    on, free = "computeMigrationEnabled", "computeMigrationFreePercentage"
+    back = MIGRATED
+    return [
+        Change("POST", mine, {on: False}, ("override_off", "not_enrolled")),
+        Change("POST", mine, {on: None}, back),
+        Change("POST", "/migration/kill", {}, ("global_off", "not_enrolled")),
+        Change("POST", flags, {on: True}, back),
+        Change("POST", flags, {free: 0}, ("out_of_percentage", "not_enrolled")),
+        Change("POST", flags, {free: 100}, back),
+        Change("PATCH", backing, {"hidden": True}, ("in_percentage", "no_backing")),
+        Change("PATCH", backing, {"hidden": False}, back),
+        Change(
+            "PATCH", organization, {"plan": "enterprise"}, ("plan_not_enrollable", "not_enrolled")
+        ),
+        Change("PATCH", organization, {"plan": "free"}, back),
+        Change("PATCH", project, {"defaultWorker": bare}, ("in_percentage", "no_label")),
+        Change("PATCH", project, {"defaultWorker": None}, back),
+    ]
+
+
+def test_a_change_is_seen_everywhere_within_a_second(replicas: Replicas) -> None:
+    """Overrides, flags, the kill switch, worker groups, plans and routing alike."""
+    for change in changes_for(replicas.made):
+        replicas.check(change, within_s=WITHIN_S)
+
+
+@pytest.mark.fault(
+    kills="Valkey",
+    step="any",
+    expects="a change of flags is seen within the reload interval",
+)
+def test_without_valkey_a_change_is_seen_within_the_reload_interval(
+    replicas: Replicas, servers: Servers
+) -> None:
+    """The message is only the fast way: every replica asks the database anyway."""
+    within_s = settings.ENV.reload_interval_ms / 1000 + SLACK_S
+    servers.stop_valkey()
+    try:
+        for change in changes_for(replicas.made):
+            replicas.check(change, within_s=within_s)
+    finally:
+        servers.need_valkey()
+
+
+def test_a_change_made_while_valkey_comes_back_is_not_missed(
+    replicas: Replicas, servers: Servers
+) -> None:
+    """Whoever subscribes anew asks what it has missed."""
+    servers.stop_valkey()
+    first, second = changes_for(replicas.made)[2:4]
+    replicas.write(first)
+    servers.need_valkey()
+    assert replicas.seconds_until(first.decision) < SEEN_S
+    replicas.check(second, within_s=settings.ENV.reload_interval_ms / 1000 + SLACK_S)
+
+
+@pytest.mark.parametrize("has_valkey", [True, False])
+def test_a_heartbeat_and_its_absence_are_seen_everywhere_within_two_seconds(
+    replicas: Replicas, servers: Servers, *, has_valkey: bool
+) -> None:
+    """Liveness is no change of the ledger: every replica looks for itself, also without Valkey."""
+    if not has_valkey:
+        servers.stop_valkey()
+    try:
+        replicas.made.fall_silent(for_s=31)
+        assert replicas.seconds_until(("in_percentage", "backing_down")) < LIVENESS_WITHIN_S
+        replicas.made.beat()
+        assert replicas.seconds_until(MIGRATED) < LIVENESS_WITHIN_S
+    finally:
+        servers.need_valkey()

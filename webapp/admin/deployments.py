@@ -1,0 +1,123 @@
+"""The pages of deployments, to read."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+
+from deployments.deployment_states import DeploymentState
+from deployments.staff_selectors import get_any_deployment, list_any_deployments
+from tenants.staff_selectors import find_environment_places
+from webapp.admin.filters import scope_of
+from webapp.admin.pages import crumb, older, page
+from webapp.admin.tables import Cell, Table, at, code, facts, word
+from webapp.dashboard.words import Tone, Word
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django.http import HttpRequest, HttpResponse
+
+    from deployments.staff_selectors import PlacedDeployment
+    from tenants.staff_selectors import EnvironmentPlace
+
+HEADERS: Final = ("Version", "Status", "Organization", "Current", "Code", "Created", "Id")
+EMPTY: Final = "There is no such deployment."
+TONES: Final[Mapping[DeploymentState, Tone]] = {
+    DeploymentState.DEPLOYED: "good",
+    DeploymentState.FAILED: "bad",
+    DeploymentState.TIMED_OUT: "bad",
+    DeploymentState.CANCELED: "idle",
+}
+"""Every other state goes on."""
+
+
+@require_safe
+def listing(request: HttpRequest) -> HttpResponse:
+    """Show deployments of all tenants, newest first."""
+    scope, now = scope_of(request.GET.dict()), datetime.now(UTC)
+    found = list_any_deployments(
+        environment_ids=scope.environment_ids, after=request.GET.get("after")
+    )
+    places = find_environment_places(row.environment_id for row in found.rows)
+    rows = tuple(_row(row, places.get(row.environment_id), now) for row in found.rows)
+    return page(
+        request,
+        "listing.html",
+        title="Deployments",
+        table=Table("deployments", HEADERS, rows, EMPTY),
+        filters=scope.filters,
+        older=older(request, found.next_after),
+    )
+
+
+@require_safe
+def detail(request: HttpRequest, deployment_id: str) -> HttpResponse:
+    """Show a deployment and the tasks of its version."""
+    (placed, version), now = get_any_deployment(deployment_id), datetime.now(UTC)
+    row = placed.deployment
+    place = find_environment_places([placed.environment_id]).get(placed.environment_id)
+    tasks = () if version is None else version.tasks
+    return page(
+        request,
+        "deployment.html",
+        title=f"Deployment {row.version}",
+        crumbs=(crumb("Deployments", "deployments"),),
+        facts=facts(
+            {
+                "Status": word(_status(row.status)),
+                "Current": Cell("yes, new runs use it" if placed.is_current else "no"),
+                "Organization": _whose(placed, place),
+                "Environment": code(placed.environment_id),
+                "Image": code(row.image_reference),
+                "Artifact": code(row.artifact_digest),
+                "Code": code(row.content_hash),
+                "Runtime": Cell(" ".join(filter(None, (row.runtime, row.runtime_version)))),
+                "Created": at(row.created_at, now),
+                "Deployed": at(row.deployed_at, now),
+                "Canceled": at(row.canceled_at, now),
+                "Why it was canceled": Cell(row.cancel_reason or ""),
+                "Id": code(row.id),
+            }
+        ),
+        error="" if row.error is None else json.dumps(dict(row.error), indent=2),
+        tasks=Table(
+            "tasks",
+            ("Task", "File", "Function"),
+            tuple(
+                (code(task.slug), code(task.file_path), code(task.export_name)) for task in tasks
+            ),
+            "It registered none.",
+        ),
+    )
+
+
+def _row(
+    placed: PlacedDeployment, place: EnvironmentPlace | None, now: datetime
+) -> tuple[Cell, ...]:
+    row = placed.deployment
+    return (
+        Cell(row.version, href=reverse("admin:deployment", args=[row.id])),
+        word(_status(row.status)),
+        _whose(placed, place),
+        Cell("current" if placed.is_current else ""),
+        code(row.content_hash[:12]),
+        at(row.created_at, now),
+        code(row.id),
+    )
+
+
+def _status(state: DeploymentState) -> Word:
+    return Word(state.value.capitalize().replace("_", " "), TONES.get(state, "live"))
+
+
+def _whose(placed: PlacedDeployment, place: EnvironmentPlace | None) -> Cell:
+    if place is None:
+        return code(placed.environment_id)
+    address = reverse("admin:organization", args=[place.organization.id])
+    name = f"{place.organization.slug} {place.environment.slug}"
+    return Cell(name, href=address, title=place.organization.title)
