@@ -1,7 +1,8 @@
 """Which tests of a suite share a process when several run side by side.
 
-Tests of the live stack share one, so that there is one stack; any other test goes wherever there is
-room. The process that distributes knows tests by their names alone, so the file's name says it.
+Tests of the live stack share one, so that there is one stack, and so do those in the browser, so
+that one web process serves them and is gone before other tests use its database; any other test
+goes wherever there is room. The process that distributes knows tests by their paths alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from xdist.scheduler import Scheduling
 
 LIVE_FILES = ("test_live_", "test_sdk_")
+BROWSER_FOLDER = "tests/browser/"
 
 
 def is_live(file_name: str) -> bool:
@@ -23,14 +25,16 @@ def is_live(file_name: str) -> bool:
     return file_name.startswith(LIVE_FILES)
 
 
-class OneLiveProcess(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
-    """Hands out tests one by one, but those of the live stack in one piece."""
+class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
+    """Hands out tests one by one, but those of a stack and of the browser in one piece each."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
+        if file.startswith(BROWSER_FOLDER):
+            return "browser"
         return "live" if is_live(file.rpartition("/")[2]) else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     """Give what distributes the tests."""
-    return OneLiveProcess(config, log)
+    return Together(config, log)

@@ -36,7 +36,7 @@ TIMEOUT_MS = 15_000
 
 @dataclass
 class Chromium:
-    """The browser of a session, and the thread that drives it."""
+    """The browser, and the thread that drives it."""
 
     thread: ThreadPoolExecutor
     browser: Browser
@@ -65,9 +65,9 @@ def _open(page: Page, *, path: str) -> int:
     return 0 if answer is None else answer.status
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Generator[Chromium, None, None]:
-    """Give the browser of this session."""
+    """Give the browser of these tests."""
     path = need_chromium()
     with ThreadPoolExecutor(1) as thread:
         driver = thread.submit(sync_playwright().start).result()
@@ -80,7 +80,7 @@ def chromium() -> Generator[Chromium, None, None]:
         thread.submit(driver.stop).result()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def web_url(
     postgres_url: str,
     redis_url: str,
@@ -88,7 +88,10 @@ def web_url(
     django_db_blocker: DjangoDbBlocker,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Generator[str, None, None]:
-    """Give the address of a web process on this session's test database."""
+    """Give the address of a web process on this session's test database.
+
+    It ends with these tests: what it writes of itself would be in the way of all others.
+    """
     with django_db_blocker.unblock():
         database_url = database_of_test(postgres_url)
     with web_process(database_url, tmp_path_factory.mktemp("browser") / "web.log") as client:
