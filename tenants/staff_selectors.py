@@ -40,6 +40,12 @@ def find_organization(name: str) -> OrganizationView | None:
     return None if row is None else view_organization(row)
 
 
+def list_titles(organization_ids: Iterable[str]) -> dict[str, str]:
+    """Give the titles of these organizations by their ids; unknown ones are left out. One query."""
+    rows = Organization.objects.filter(id__in=list(organization_ids))
+    return dict(rows.values_list("id", "title"))
+
+
 def list_environment_ids(organization_id: str) -> Sequence[str]:
     """Give the environments of an organization, those of every project."""
     rows = Environment.objects.filter(organization_id=organization_id)
