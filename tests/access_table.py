@@ -166,6 +166,9 @@ ROUTES: dict[str, Route] = {
         for path in (
             "",
             "flags/",
+            "ramps/",
+            "ramps/new/",
+            "ramps/{ramp_id}/",
             "organizations/",
             "organizations/{organization_id}/",
             "organizations/{organization_id}/plan/",
