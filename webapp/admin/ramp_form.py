@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 
@@ -24,7 +25,8 @@ MAX_DIGITS: Final = 6
 SUGGESTED: Final = ((1, 1, "hours"), (5, 4, "hours"), (25, 1, "days"), (100, 1, "days"))
 
 
-class StepRow(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StepRow:
     """The fields of one step."""
 
     number: int
