@@ -19,8 +19,9 @@ from webapp.admin.filters import Filter
 from webapp.admin.flag_values import value_text
 from webapp.admin.forms import PlanForm
 from webapp.admin.pages import crumb, older, origin_of, page, revision_in
-from webapp.admin.tables import Cell, Table, at, code, facts, number
+from webapp.admin.tables import Cell, Table, at, code, facts, number, word
 from webapp.dashboard.answers import see_other
+from webapp.dashboard.words import Word
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -65,6 +66,8 @@ def detail(request: HttpRequest, organization_id: str) -> HttpResponse:
                 "Plan": Cell(organization.plan or UNKNOWN),
                 "Plan since": at(organization.plan_at, now),
                 "Plan said by": Cell(organization.plan_source or ""),
+                "Access": word(_access(organization)),
+                "Limits": Cell(_limits(organization)),
                 "Created": at(organization.created_at, now),
             }
         ),
@@ -146,6 +149,14 @@ def _row(row: OrganizationView, now: datetime) -> tuple[Cell, ...]:
         at(row.created_at, now),
         code(row.id),
     )
+
+
+def _access(row: OrganizationView) -> Word:
+    return Word("yes", "good") if row.has_access else Word("out of credits", "bad")
+
+
+def _limits(row: OrganizationView) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted((row.limits or {}).items()))
 
 
 def _overrides(organization_id: str) -> Table:
