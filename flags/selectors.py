@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connection
 
@@ -11,8 +11,10 @@ from flags.catalog import CATALOG, Scope, valid_values
 from flags.models import FeatureFlag, OrganizationFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
+PAGE_SIZE = 50
 
 # One statement, so that both belong to one moment; every replica runs it after every flip.
 _GLOBAL_SQL = """
@@ -40,6 +42,42 @@ def get_organization_values(organization_id: str) -> Mapping[str, Any]:
     """Give an organization's overrides, those that are set and valid."""
     rows = OrganizationFlag.objects.filter(organization_id=organization_id)
     return valid_values(dict(rows.values_list("key", "value")), scope=Scope.ORGANIZATION)
+
+
+class StoredOverride(NamedTuple):
+    """A value of one organization as it is stored; it may be one that its flag does not allow."""
+
+    organization_id: str
+    key: str
+    value: Any
+    updated_at: datetime
+
+
+def list_stored_overrides(organization_ids: Iterable[str]) -> list[StoredOverride]:
+    """Give everything that is stored of these organizations, invalid values too. One query."""
+    rows = OrganizationFlag.objects.filter(organization_id__in=list(organization_ids))
+    columns = rows.order_by("organization_id", "key").values_list(*StoredOverride._fields)
+    return [StoredOverride(*row) for row in columns]
+
+
+def list_overridden_ids(
+    keys: Iterable[str], *, after: str | None = None, limit: int = PAGE_SIZE
+) -> tuple[list[str], str | None]:
+    """Give the organizations with a stored value of any of these flags, newest first.
+
+    The second value is the `after` of the next page; None: this is the last one.
+    """
+    rows = OrganizationFlag.objects.filter(key__in=list(keys))
+    if after is not None:
+        rows = rows.filter(organization_id__lt=after)
+    ids = rows.order_by("-organization_id").values_list("organization_id", flat=True).distinct()
+    found = list(ids[: limit + 1])
+    return found[:limit], found[limit - 1] if len(found) > limit else None
+
+
+def list_override_values(key: str) -> Mapping[str, Any]:
+    """Give what is stored of one flag by organization, invalid values too. One query."""
+    return dict(OrganizationFlag.objects.filter(key=key).values_list("organization_id", "value"))
 
 
 def get_global_value(key: str) -> Any:

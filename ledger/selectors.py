@@ -96,6 +96,15 @@ def current_revision() -> int:
     return Revision.objects.filter(id=1).values_list("value", flat=True).first() or 0
 
 
+def current_head() -> tuple[int, str]:
+    """Give the revision with the hash of the audit at it: together they name one state for ever.
+
+    The number alone does not, in a database that was restored from a backup.
+    """
+    head = Revision.objects.filter(id=1).values_list("value", "head_hash").first()
+    return head or (0, "")
+
+
 def changes_since(revision: int | None, limit: int = MAX_CHANGES) -> ChangeSet:
     """Give what changed after `revision`, all of it at one moment.
 

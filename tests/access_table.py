@@ -161,6 +161,12 @@ ROUTES: dict[str, Route] = {
         f"GET /admin/{path}": Route(OPERATORS)
         for path in (
             "",
+            "migration/",
+            "migration/kill/",
+            "migration/killed/",
+            "explain/",
+            "overrides/",
+            "replicas/",
             "flags/",
             "organizations/",
             "organizations/{organization_id}/",

@@ -68,7 +68,13 @@ LOOK: Final[dict[str, Any]] = {
         "show_search": False,
         "show_all_applications": False,
         "navigation": [
-            _group("Migration", _item("Feature flags", "toggle_on", "flags")),
+            _group(
+                "Migration",
+                _item("Control room", "instant_mix", "migration"),
+                _item("Feature flags", "toggle_on", "flags"),
+                _item("Overrides", "rule", "overrides"),
+                _item("Explain", "help_center", "explain"),
+            ),
             _group(
                 "Tenants",
                 _item("Organizations", "corporate_fare", "organizations"),
@@ -80,7 +86,11 @@ LOOK: Final[dict[str, Any]] = {
                 _item("Deployments", "deployed_code", "deployments"),
                 _item("Worker groups", "dns", "groups"),
             ),
-            _group("Ledger", _item("Audit", "history", "audit")),
+            _group(
+                "Ledger",
+                _item("Audit", "history", "audit"),
+                _item("Replicas", "sync", "replicas"),
+            ),
         ],
     },
 }

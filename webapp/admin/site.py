@@ -17,7 +17,20 @@ from django.urls import path
 from django.views.generic import RedirectView
 from unfold.sites import UnfoldAdminSite
 
-from webapp.admin import audit, deployments, environments, flags, groups, organizations, runs
+from webapp.admin import (
+    audit,
+    deployments,
+    environments,
+    explaining,
+    flags,
+    groups,
+    kill,
+    migration,
+    organizations,
+    overrides,
+    replicas,
+    runs,
+)
 from webapp.admin.overview import overview
 from webapp.dashboard.sessions import logout as end_session
 
@@ -68,6 +81,11 @@ class OperatorsSite(UnfoldAdminSite):
 
 ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
     ("", overview, "index"),
+    ("migration/", migration.room, "migration"),
+    ("migration/kill/", kill.kill, "migration_kill"),
+    ("migration/killed/", kill.killed, "migration_killed"),
+    ("explain/", explaining.explain_page, "explain"),
+    ("overrides/", overrides.listing, "overrides"),
     ("flags/", flags.everyone, "flags"),
     ("organizations/", organizations.listing, "organizations"),
     ("organizations/<str:organization_id>/", organizations.detail, "organization"),
@@ -82,6 +100,7 @@ ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
     ("deployments/", deployments.listing, "deployments"),
     ("deployments/<str:deployment_id>/", deployments.detail, "deployment"),
     ("audit/", audit.listing, "audit"),
+    ("replicas/", replicas.listing, "replicas"),
 )
 """Route, view and name; each is guarded."""
 
