@@ -29,6 +29,15 @@ class InvalidEnvironment(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EntitlementsEnv:
+    """The service that says what organizations pay."""
+
+    url: str  # ENTITLEMENTS_URL: "" means that plans are set by hand
+    token: str  # ENTITLEMENTS_TOKEN: what the service is shown; "" for none
+    timeout_ms: int  # ENTITLEMENTS_TIMEOUT_MS: of a whole question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Env:
     """What the control plane takes from its environment."""
 
@@ -60,9 +69,7 @@ class Env:
     retry_warm_start_threshold_ms: int  # RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS
     batch_rate_limit: tuple[int, int, int] | None  # BATCH_RATE_LIMIT: most, refill, per seconds
     flags_require_reason: bool  # FLAGS_REQUIRE_REASON: staff writes without X-Reason are refused
-    entitlements_url: str  # ENTITLEMENTS_URL: "" means that plans are set by hand
-    entitlements_token: str  # ENTITLEMENTS_TOKEN: what the service is shown; "" for none
-    entitlements_timeout_ms: int  # ENTITLEMENTS_TIMEOUT_MS: of a whole question
+    entitlements: EntitlementsEnv
 
 
 def read_env(source: Mapping[str, str]) -> Env:
@@ -118,9 +125,7 @@ def _read(reader: environ.Env) -> Env:
         ),
         batch_rate_limit=_bucket(reader, "BATCH_RATE_LIMIT"),
         flags_require_reason=_switch(reader, "FLAGS_REQUIRE_REASON"),
-        entitlements_url=_address(reader, "ENTITLEMENTS_URL"),
-        entitlements_token=reader.str("ENTITLEMENTS_TOKEN", default="").strip(),
-        entitlements_timeout_ms=_whole(reader, "ENTITLEMENTS_TIMEOUT_MS", 5000, least=1),
+        entitlements=_entitlements(reader),
     )
 
 
@@ -178,6 +183,14 @@ def _bucket(reader: environ.Env, name: str) -> tuple[int, int, int] | None:
         )
     most, refill, refill_s = map(int, parts)
     return most, refill, refill_s
+
+
+def _entitlements(reader: environ.Env) -> EntitlementsEnv:
+    return EntitlementsEnv(
+        url=_address(reader, "ENTITLEMENTS_URL"),
+        token=reader.str("ENTITLEMENTS_TOKEN", default="").strip(),
+        timeout_ms=_whole(reader, "ENTITLEMENTS_TIMEOUT_MS", 5000, least=1),
+    )
 
 
 def _address(reader: environ.Env, name: str) -> str:

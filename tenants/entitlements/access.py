@@ -23,11 +23,8 @@ _DEVELOPMENT: Final = EnvironmentType.DEVELOPMENT.value
 
 @cache
 def _client() -> EntitlementsClient:
-    return EntitlementsClient(
-        settings.ENV.entitlements_url,
-        token=settings.ENV.entitlements_token,
-        timeout_s=settings.ENV.entitlements_timeout_ms / 1000,
-    )
+    service = settings.ENV.entitlements
+    return EntitlementsClient(service.url, token=service.token, timeout_s=service.timeout_ms / 1000)
 
 
 REFRESHER: Final = Refresher(lambda organization_id: _client().ask(organization_id))
@@ -36,7 +33,7 @@ REFRESHER: Final = Refresher(lambda organization_id: _client().ask(organization_
 
 def start_refreshing() -> None:
     """Keep organizations fresh from now on, if there is a service to ask."""
-    if settings.ENV.entitlements_url:
+    if settings.ENV.entitlements.url:
         REFRESHER.start()
 
 

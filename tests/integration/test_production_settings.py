@@ -112,6 +112,6 @@ def test_the_entitlements_service_has_an_address(address: str) -> None:
 
 def test_an_address_may_have_a_path_and_may_be_missing() -> None:
     """Without the variable there is no service; a trailing slash means nothing."""
-    assert read_env(PRODUCTION).entitlements_url == ""
+    assert read_env(PRODUCTION).entitlements.url == ""
     found = read_env({**PRODUCTION, "ENTITLEMENTS_URL": " https://b.example.com:8/v1/ "})
-    assert found.entitlements_url == "https://b.example.com:8/v1"
+    assert found.entitlements.url == "https://b.example.com:8/v1"

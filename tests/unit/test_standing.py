@@ -31,7 +31,7 @@ def people(count: int) -> tuple[list[tuple[str, str | None]], dict[str, object]]
     plans = [
         (f"org_{n}", chance.choice(["free", "paid", "enterprise", None])) for n in range(count)
     ]
-    switches = {
+    switches: dict[str, object] = {
         organization_id: chance.choice([True, False, "true", 1, None])
         for organization_id, _plan in plans
         if chance.random() < 0.3

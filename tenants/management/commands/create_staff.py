@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from datetime import UTC, datetime
-from getpass import getpass
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.exceptions import ValidationError
@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.core.validators import validate_email
 
 from tenants.errors import Invalid
+from tenants.origin import Origin
 from tenants.services import create_user
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 MIN_PASSWORD_CHARS: Final = 12
 MAX_PASSWORD_CHARS: Final = 4096  # hashing more would only cost time
-ORIGIN: Final = {"actor": "system:create_staff", "source": "command"}
+ORIGIN: Final = Origin(actor="system:create_staff", source="command")
 
 
 class Command(BaseCommand):
@@ -66,7 +67,7 @@ def _read_line() -> str:
 
 
 def _ask() -> str:
-    password = getpass("Password: ")
-    if getpass("Password again: ") != password:
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Password again: ") != password:
         raise CommandError("the two passwords differ")
     return password
