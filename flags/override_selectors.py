@@ -1,0 +1,49 @@
+"""Reads of overrides across organizations, as they are stored: values that mean nothing too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flags.models import OrganizationFlag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+PAGE_SIZE = 50
+
+
+class StoredOverride(NamedTuple):
+    """A value of one organization as it is stored; it may be one that its flag does not allow."""
+
+    organization_id: str
+    key: str
+    value: Any
+    updated_at: datetime
+
+
+def list_stored_overrides(organization_ids: Iterable[str]) -> list[StoredOverride]:
+    """Give everything that is stored of these organizations, invalid values too. One query."""
+    rows = OrganizationFlag.objects.filter(organization_id__in=list(organization_ids))
+    columns = rows.order_by("organization_id", "key").values_list(*StoredOverride._fields)
+    return [StoredOverride(*row) for row in columns]
+
+
+def list_overridden_ids(
+    keys: Iterable[str], *, after: str | None = None, limit: int = PAGE_SIZE
+) -> tuple[list[str], str | None]:
+    """Give the organizations with a stored value of any of these flags, newest first.
+
+    The second value is the `after` of the next page; None: this is the last one.
+    """
+    rows = OrganizationFlag.objects.filter(key__in=list(keys))
+    if after is not None:
+        rows = rows.filter(organization_id__lt=after)
+    ids = rows.order_by("-organization_id").values_list("organization_id", flat=True).distinct()
+    found = list(ids[: limit + 1])
+    return found[:limit], found[limit - 1] if len(found) > limit else None
+
+
+def list_override_values(key: str) -> Mapping[str, Any]:
+    """Give what is stored of one flag by organization, invalid values too. One query."""
+    return dict(OrganizationFlag.objects.filter(key=key).values_list("organization_id", "value"))
