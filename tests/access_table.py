@@ -121,6 +121,7 @@ ROUTES: dict[str, Route] = {
             ("GET", "feature-flags"),
             ("POST", "feature-flags"),
             ("POST", "migration/kill"),
+            ("POST", "migration/move-queued"),
             ("GET", "orgs"),
             ("POST", "orgs"),
             ("GET", "orgs/{organization_id}"),
