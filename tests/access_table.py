@@ -163,6 +163,7 @@ ROUTES: dict[str, Route] = {
         for path in (
             "",
             "flags/",
+            "migration/move-queued/",
             "organizations/",
             "organizations/{organization_id}/",
             "organizations/{organization_id}/plan/",

@@ -68,7 +68,11 @@ LOOK: Final[dict[str, Any]] = {
         "show_search": False,
         "show_all_applications": False,
         "navigation": [
-            _group("Migration", _item("Feature flags", "toggle_on", "flags")),
+            _group(
+                "Migration",
+                _item("Feature flags", "toggle_on", "flags"),
+                _item("Move what waits", "move_down", "move_queued"),
+            ),
             _group(
                 "Tenants",
                 _item("Organizations", "corporate_fare", "organizations"),

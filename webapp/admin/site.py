@@ -17,7 +17,16 @@ from django.urls import path
 from django.views.generic import RedirectView
 from unfold.sites import UnfoldAdminSite
 
-from webapp.admin import audit, deployments, environments, flags, groups, organizations, runs
+from webapp.admin import (
+    audit,
+    deployments,
+    environments,
+    flags,
+    groups,
+    moving,
+    organizations,
+    runs,
+)
 from webapp.admin.overview import overview
 from webapp.dashboard.sessions import logout as end_session
 
@@ -69,6 +78,7 @@ class OperatorsSite(UnfoldAdminSite):
 ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
     ("", overview, "index"),
     ("flags/", flags.everyone, "flags"),
+    ("migration/move-queued/", moving.move_waiting, "move_queued"),
     ("organizations/", organizations.listing, "organizations"),
     ("organizations/<str:organization_id>/", organizations.detail, "organization"),
     ("organizations/<str:organization_id>/plan/", organizations.plan, "organization_plan"),
