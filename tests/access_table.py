@@ -120,6 +120,7 @@ ROUTES: dict[str, Route] = {
             ("PATCH", "environments/{environment_id}"),
             ("GET", "feature-flags"),
             ("POST", "feature-flags"),
+            ("POST", "audit/{audit_id}/revert"),
             ("POST", "migration/kill"),
             ("POST", "migration/move-queued"),
             ("GET", "orgs"),
@@ -177,6 +178,7 @@ ROUTES: dict[str, Route] = {
             "deployments/",
             "deployments/{deployment_id}/",
             "audit/",
+            "audit/{audit_id}/",
         )
     },
 }

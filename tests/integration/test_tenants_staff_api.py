@@ -54,6 +54,7 @@ def every_route(tenant: Tenant) -> list[tuple[str, str, object]]:
         ("GET", f"{ORGS}/{tenant.organization.id}/migration/explain?environment=prod", None),
         ("GET", "/admin/api/v1/runs/run_x", None),
         ("GET", "/admin/api/v1/audit", None),
+        ("POST", f"/admin/api/v1/audit/{list_audit().rows[0].id}/revert", {}),
         ("GET", "/admin/api/v1/replicas", None),
         ("GET", "/admin/api/v1/reconcilers", None),
     ]

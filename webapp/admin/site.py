@@ -92,6 +92,7 @@ ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
     ("deployments/", deployments.listing, "deployments"),
     ("deployments/<str:deployment_id>/", deployments.detail, "deployment"),
     ("audit/", audit.listing, "audit"),
+    ("audit/<str:audit_id>/", audit.detail, "audit_row"),
 )
 """Route, view and name; each is guarded."""
 
