@@ -132,6 +132,14 @@ def ledger_write(
             transaction.on_commit(partial(feed.announce, write.revision, tuple(write.touched)))
 
 
+def lock_ledger() -> None:
+    """Let no other write begin until the caller's transaction ends.
+
+    For those who read what was written so far and write by it: what they have read stays true.
+    """
+    _lock_head()
+
+
 def _lock_head() -> Revision:
     """Lock the revision's row, which a restored or emptied database may not have any more."""
     head = Revision.objects.select_for_update().filter(id=1).first()

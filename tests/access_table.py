@@ -120,7 +120,9 @@ ROUTES: dict[str, Route] = {
             ("PATCH", "environments/{environment_id}"),
             ("GET", "feature-flags"),
             ("POST", "feature-flags"),
+            ("POST", "audit/{audit_id}/revert"),
             ("POST", "migration/kill"),
+            ("POST", "migration/move-queued"),
             ("GET", "orgs"),
             ("POST", "orgs"),
             ("GET", "orgs/{organization_id}"),
@@ -171,6 +173,7 @@ ROUTES: dict[str, Route] = {
             "overrides/",
             "replicas/",
             "flags/",
+            "migration/move-queued/",
             "organizations/",
             "organizations/{organization_id}/",
             "organizations/{organization_id}/plan/",
@@ -184,6 +187,7 @@ ROUTES: dict[str, Route] = {
             "deployments/",
             "deployments/{deployment_id}/",
             "audit/",
+            "audit/{audit_id}/",
         )
     },
 }

@@ -16,6 +16,7 @@ from pytest_django import Settings
 from deployments.selectors import find_group_by_token
 from deployments.staff_selectors import list_any_deployments
 from deployments.worker_groups import rotate_worker_group_token
+from ledger.selectors import list_audit
 from runs.services.leases import Holder, lease_runs
 from tenants.keys import create_environment_key, revoke_environment_key
 from tests.access_table import ROUTES, Door, Route
@@ -86,6 +87,7 @@ def tenants(settings: Settings) -> Tenants:
         "environment": "prod",
         "environment_id": mine.tenant.environments["prod"].id,
         "group_id": group.id,
+        "audit_id": str(list_audit().rows[0].id),
         "name": "crossfade.css",
         "ramp_id": draft(),
         "action": "start",

@@ -26,6 +26,7 @@ from webapp.admin import (
     groups,
     kill,
     migration,
+    moving,
     organizations,
     overrides,
     replicas,
@@ -87,6 +88,7 @@ ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
     ("explain/", explaining.explain_page, "explain"),
     ("overrides/", overrides.listing, "overrides"),
     ("flags/", flags.everyone, "flags"),
+    ("migration/move-queued/", moving.move_waiting, "move_queued"),
     ("organizations/", organizations.listing, "organizations"),
     ("organizations/<str:organization_id>/", organizations.detail, "organization"),
     ("organizations/<str:organization_id>/plan/", organizations.plan, "organization_plan"),
@@ -101,6 +103,7 @@ ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
     ("deployments/<str:deployment_id>/", deployments.detail, "deployment"),
     ("audit/", audit.listing, "audit"),
     ("replicas/", replicas.listing, "replicas"),
+    ("audit/<str:audit_id>/", audit.detail, "audit_row"),
 )
 """Route, view and name; each is guarded."""
 
