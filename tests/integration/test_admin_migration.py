@@ -21,7 +21,8 @@ from tests.browsing import browser, page_of
 from tests.factories import NOW, ORIGIN, make_person, make_tenant
 from tests.migrating import EVERYONE, Migrating, make_migrating
 from tests.operating import Staff, audit_after, make_staff
-from tests.running import change
+from tests.ramping import HOUR_S, started
+from tests.running import REGION, change
 from webapp.admin.kill import NO_REASON
 from webapp.admin.reasons import ENROLLMENT_SENTENCES, WHY_SENTENCES
 
@@ -55,6 +56,11 @@ def said(page: str, name: str) -> str:
     found = re.search(rf'<(\w+)[^>]*data-testid="{name}"[^>]*>(.*?)</\1>', page, re.DOTALL)
     assert found is not None, name
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", found[2])).split())
+
+
+def override(organization_id: str) -> None:
+    """Take an organization in by its own switch."""
+    set_organization_flags(organization_id, {ON: True}, **ORIGIN)
 
 
 def report(process: str, revision: int | None) -> None:
@@ -172,7 +178,7 @@ class TestControlRoom:
         page = staff.page(ROOM)
         assert said(page, "headline") == (
             "1 organization is on MicroVM, 50 % of the last hour's runs;"
-            " the dials stand at free 100 %, paid 100 %."
+            " the free dial stands at 100 %, the paid dial stands at 100 %."
         )
         assert "1 of 1 organization on the paid plan is enrolled." in said(page, "dial-paid")
         assert f"{migration.backing_queue} Live".lower() in page.lower()
@@ -240,7 +246,43 @@ class TestControlRoom:
             with CaptureQueriesContext(connection) as captured:
                 staff.page(ROOM)
             counts.append(len(captured))
-        assert counts[0] == counts[1] <= 16
+        assert counts[0] == counts[1] <= 18
+
+
+class TestRamps:
+    """What ramps add to the page."""
+
+    def test_a_running_ramp_is_where_it_stands_and_what_comes_next(self, staff: Staff) -> None:
+        """The sentence says until when it holds, the dial its step and the next value."""
+        make_migrating(plan="free")
+        set_global_flags({ON: True, FREE: 100}, **ORIGIN)
+        started(flag=FREE, ago_s=HOUR_S + 60)
+        page = staff.page(ROOM)
+        assert "5 %" in said(page, "dial-free")
+        assert said(page, "ramp-free").startswith("Step 2 of 4; 25 % at ")
+        override(make_tenant().organization.id)
+        headline = said(staff.page(ROOM), "headline")
+        assert re.search(r"the free ramp holds at 5 % until (\d\d \w+ )?\d\d:\d\d UTC", headline)
+
+    def test_a_kill_says_which_ramps_it_pauses(self, staff: Staff, migration: Migrating) -> None:
+        """Before it is pressed, and the room afterwards."""
+        migration.set_flags({ON: True})
+        started(flag=PAID, ago_s=60)
+        assert f"The ramp of {PAID} is paused at 1 %." in said(staff.page(KILL), "consequences")
+        staff.send(KILL, staff.form(KILL), 303)
+        assert "Step 1 of 4, paused" in said(staff.page(ROOM), "ramp-paid")
+        assert "is paused at" not in said(staff.page(KILL), "consequences")
+
+    def test_what_waits_is_offered_after_a_kill(self, staff: Staff, migration: Migrating) -> None:
+        """Each region with waiting runs leads to the page that moves them back."""
+        migration.set_flags(EVERYONE)
+        migration.trigger()
+        staff.send(KILL, staff.form(KILL), 303)
+        page = staff.page(KILLED)
+        assert "1 run" in said(page, "waiting")
+        href = f"/admin/migration/move-queued/?region={REGION}&amp;to=CONTAINER"
+        assert f'href="{href}"' in page
+        assert "Move 1 run to containers" in staff.page(href.replace("&amp;", "&"))
 
 
 class TestExplain:

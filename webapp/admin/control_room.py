@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from django.urls import reverse
 
 from deployments.regions import CONTAINER, MANAGED, MICROVM, region_snapshot
+from flags.ramps import RampState
 from webapp.admin.tables import Cell, Fact, facts, word
 from webapp.dashboard.words import Word, count_text, moment
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from deployments.selectors import WorkerGroupView
+    from flags.selectors import RampView
     from rollout.standing import DialStanding, Standing
     from tenants.entitlements.claims import Outage
     from webapp.admin.arrival import Arrival
@@ -62,6 +65,8 @@ class Dial(NamedTuple):
     percent: int
     sentence: str
     href: str
+    ramp: str  # where its ramp stands, "" without one
+    marks: tuple[int, ...]  # the values its ramp goes through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +79,7 @@ class RoomFacts:
     regions: tuple[RegionStanding, ...]
     arrival: Arrival
     outage: Outage | None
+    ramps: tuple[RampView, ...]  # running or paused
 
 
 def headline(room: RoomFacts) -> str:
@@ -88,8 +94,28 @@ def headline(room: RoomFacts) -> str:
     runs = f", {room.share.percent_text} of the last hour's runs" if room.share.total else ""
     if not standing.is_enabled:
         return f"The migration is off; {count} {are} on MicroVM by override{runs}."
-    settings_ = ", ".join(f"{dial.plan} {dial.percent} %" for dial in standing.dials)
-    return f"{count} {are} on MicroVM{runs}; the dials stand at {settings_}."
+    stand = ", ".join(_stand(dial, room) for dial in standing.dials)
+    return f"{count} {are} on MicroVM{runs}; {stand}."
+
+
+def _stand(dial: DialStanding, room: RoomFacts) -> str:
+    """Say where a dial stands, and its ramp if it has one."""
+    ramp = next((ramp for ramp in room.ramps if ramp.flag == dial.key), None)
+    if ramp is None:
+        return f"the {dial.plan} dial stands at {dial.percent} %"
+    if ramp.state is RampState.PAUSED:
+        return f"the {dial.plan} ramp is paused at {dial.percent} %"
+    if ramp.next_at is None:
+        return f"the {dial.plan} ramp has reached {dial.percent} %"
+    until = clock_of(ramp.next_at, room.now)
+    return f"the {dial.plan} ramp holds at {dial.percent} % until {until}"
+
+
+def clock_of(at: datetime, now: datetime) -> str:
+    """Give a moment as a clock shows it, with the day unless it is today; UTC."""
+    exact = at.astimezone(UTC)
+    is_today = exact.date() == now.astimezone(UTC).date()
+    return f"{exact:%H:%M} UTC" if is_today else f"{exact:%d %b %H:%M} UTC"
 
 
 _OFF: Final = "The migration is off: every run stays on containers."
@@ -142,19 +168,39 @@ def _outage(outage: Outage, now: datetime) -> Banner:
     )
 
 
-def dials(standing: Standing) -> tuple[Dial, ...]:
-    """Give the dials with the sentence of their consequence."""
-    return tuple(_dial(dial, is_enabled=standing.is_enabled) for dial in standing.dials)
+def dials(room: RoomFacts) -> tuple[Dial, ...]:
+    """Give the dials with the sentence of their consequence, and where their ramps stand."""
+    ramps = {ramp.flag: ramp for ramp in room.ramps}
+    return tuple(_dial(dial, ramps.get(dial.key), room) for dial in room.standing.dials)
 
 
-def _dial(dial: DialStanding, *, is_enabled: bool) -> Dial:
+def _dial(dial: DialStanding, ramp: RampView | None, room: RoomFacts) -> Dial:
     verb = "is" if dial.enrolled == 1 else "are"
-    would = verb if is_enabled else "would be"
+    would = verb if room.standing.is_enabled else "would be"
     sentence = (
         f"{dial.enrolled} of {count_text(dial.organizations, 'organization')}"
         f" on the {dial.plan} plan {would} enrolled."
     )
-    return Dial(dial.plan, dial.key, dial.percent, sentence, f"{reverse('admin:flags')}#{dial.key}")
+    return Dial(
+        dial.plan,
+        dial.key,
+        dial.percent,
+        sentence,
+        f"{reverse('admin:flags')}#{dial.key}",
+        "" if ramp is None else _ramp_text(ramp, room.now),
+        () if ramp is None else tuple(step.value for step in ramp.steps),
+    )
+
+
+def _ramp_text(ramp: RampView, now: datetime) -> str:
+    """Say which step of its schedule a ramp is at, and what comes next."""
+    at = f"Step {ramp.step + 1} of {len(ramp.steps)}"
+    if ramp.state is RampState.PAUSED:
+        because = f": {ramp.stopped_because}" if ramp.stopped_because else ""
+        return f"{at}, paused{because}."
+    if ramp.next_at is None or ramp.next_value is None:
+        return f"{at}, the last one."
+    return f"{at}; {ramp.next_value} % at {clock_of(ramp.next_at, now)}."
 
 
 def health(room: RoomFacts) -> tuple[Fact, ...]:

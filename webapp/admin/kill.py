@@ -5,30 +5,48 @@ It is reached from every page that staff see, expects no revision, and needs no 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django import forms
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
+from deployments.region_snapshot import load_region_snapshot
+from deployments.regions import CONTAINER
 from flags.catalog import MIGRATION_ENABLED
+from flags.ramps import RampState
 from flags.selectors import get_global_values
-from flags.services import GLOBAL, kill_migration
+from flags.services import kill_migration
+from flags.stored import GLOBAL
 from ledger.selectors import AuditEntry, current_revision, list_audit, list_replicas
+from rollout.moving import MoveWish, preview_move
+from tenants.errors import Conflict, Refused
 from webapp.admin.arrival import arrival_of
 from webapp.admin.forms import MAX_REASON
-from webapp.admin.migration import standing_now
+from webapp.admin.migration import live_ramps, standing_now
+from webapp.admin.moving import address_of
 from webapp.admin.pages import MAX_REVISION, crumb, origin_of, page
 from webapp.dashboard.answers import see_other
 from webapp.dashboard.words import count_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.http import HttpRequest, HttpResponse
 
+    from flags.selectors import RampView
     from rollout.standing import Standing
 
 NO_REASON: Final = "Kill switch"
 """What the audit keeps when nobody took the time to say more: two actions have to be enough."""
+
+
+class Waiting(NamedTuple):
+    """Runs of a region that wait for MicroVM."""
+
+    region: str
+    runs: str
+    href: str
 
 
 class KillForm(forms.Form):
@@ -70,6 +88,7 @@ def killed(request: HttpRequest) -> HttpResponse:
         revision=revision,
         arrival=arrival_of(revision, list_replicas()),
         standing=standing_now(),
+        waiting=_waiting(),
     )
 
 
@@ -84,12 +103,12 @@ def _ask(request: HttpRequest, form: KillForm) -> HttpResponse:
         status=400 if form.errors else 200,
         form=form,
         standing=standing,
-        consequences=consequences(standing),
+        consequences=consequences(standing, live_ramps()),
         button=_button(standing),
     )
 
 
-def consequences(standing: Standing) -> list[str]:
+def consequences(standing: Standing, ramps: Sequence[RampView]) -> list[str]:
     """Say what the kill switch does to whom, one sentence each."""
     if not standing.is_enabled:
         leaving = "The migration is off already: no percentage enrolls anybody."
@@ -110,6 +129,11 @@ def consequences(standing: Standing) -> list[str]:
         staying,
         "Runs that are executing go on. Runs that wait keep their queue until they are moved.",
         "Dials and overrides keep their values, so switching it on again restores what was.",
+        *(
+            f"The ramp of {ramp.flag} is paused at {ramp.value} %."
+            for ramp in ramps
+            if ramp.state is RampState.RUNNING
+        ),
     ]
 
 
@@ -117,6 +141,21 @@ def _button(standing: Standing) -> str:
     if not standing.is_enabled:
         return "Switch the migration off"
     return f"Take {count_text(standing.by_percentage, 'organization')} off MicroVM"
+
+
+def _waiting() -> list[Waiting]:
+    """Give what waits on MicroVM, region by region, with the way to move it back."""
+    snapshot = load_region_snapshot()
+    found = []
+    for region in sorted({row.region for row in snapshot.rows if row.region is not None}):
+        try:
+            preview = preview_move(MoveWish(region, CONTAINER))
+        except (Conflict, Refused):
+            continue  # a region without containers to move to
+        if preview.count:
+            href = address_of(region=region, to=CONTAINER)
+            found.append(Waiting(region, count_text(preview.count, "run"), href))
+    return found
 
 
 def _last_write() -> AuditEntry | None:

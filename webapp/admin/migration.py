@@ -11,7 +11,8 @@ from django.views.decorators.http import require_safe
 from deployments.selectors import list_worker_groups
 from flags.catalog import MIGRATION_ENABLED
 from flags.enrollment import DIALS
-from flags.selectors import get_global_values
+from flags.ramps import LIVE
+from flags.selectors import get_global_values, list_ramps
 from ledger.selectors import current_revision, list_audit, list_replicas
 from rollout.standing import population, standing_of
 from runs.staff_selectors import MAX_SEARCHED, count_recent_runs
@@ -33,6 +34,7 @@ from webapp.admin.tables import Table
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
+    from flags.selectors import RampView
     from rollout.standing import Standing
 
 LAST_CHANGES: Final = 10
@@ -52,7 +54,7 @@ def room(request: HttpRequest) -> HttpResponse:
         title="Migration",
         headline=headline(facts),
         banners=banners(facts),
-        dials=dials(facts.standing),
+        dials=dials(facts),
         health=health(facts),
         changes=Table("changes", HEADERS, tuple(audit_row(row, now) for row in changes), "None."),
     )
@@ -68,6 +70,11 @@ def standing_now() -> Standing:
     )
 
 
+def live_ramps() -> tuple[RampView, ...]:
+    """Give the ramps that are running or paused, at most one for each dial."""
+    return tuple(ramp for ramp in list_ramps() if ramp.state in LIVE)
+
+
 def _facts(now: datetime) -> RoomFacts:
     groups = list_worker_groups()
     recent = count_recent_runs(since=now - SHARE_OF, limit=MAX_SEARCHED)
@@ -78,4 +85,5 @@ def _facts(now: datetime) -> RoomFacts:
         regions=region_standings(groups, now, stale_ms=settings.ENV.backing_stale_ms),
         arrival=arrival_of(current_revision(), list_replicas()),
         outage=find_outage(),
+        ramps=live_ramps(),
     )
