@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flags.catalog import MIGRATION_ENABLED
 from flags.enrollment import BUCKETS, DIALS, bucket_of
-from flags.override_selectors import list_override_values
+from flags.raw_selectors import list_override_values
 from ledger.selectors import current_head
 from tenants.staff_selectors import list_plans
 

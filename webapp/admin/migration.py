@@ -9,11 +9,12 @@ from django.conf import settings
 from django.views.decorators.http import require_safe
 
 from deployments.selectors import list_worker_groups
-from flags.catalog import MIGRATION_ENABLED
+from flags.catalog import CATALOG, MIGRATION_ENABLED
 from flags.enrollment import DIALS
 from flags.ramps import LIVE
 from flags.selectors import get_global_values, list_ramps
 from ledger.selectors import current_revision, list_audit, list_replicas
+from rollout.reverting import GROUP_KEYS
 from rollout.standing import population, standing_of
 from runs.staff_selectors import MAX_SEARCHED, count_recent_runs
 from tenants.entitlements.claims import find_outage
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from rollout.standing import Standing
 
 LAST_CHANGES: Final = 10
+MOVES_ORGANIZATIONS: Final = sorted(
+    {*CATALOG, *GROUP_KEYS, "state", "plan", "hasAccess", "move-queued", "defaultGroupId"}
+)
+"""What is recorded under these keys can change where somebody's runs go."""
 SHARE_OF: Final = timedelta(hours=1)
 
 
@@ -46,7 +51,7 @@ def room(request: HttpRequest) -> HttpResponse:
     """Show the control room, or the part of it that is kept fresh."""
     now = datetime.now(UTC)
     facts = _facts(now)
-    changes = list_audit(limit=LAST_CHANGES).rows
+    changes = list_audit(keys=MOVES_ORGANIZATIONS, limit=LAST_CHANGES).rows
     part = "_room.html" if request.headers.get("HX-Request") else "migration.html"
     return page(
         request,

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from flags.catalog import CATALOG, Scope, is_allowed
-from flags.override_selectors import list_overridden_ids, list_stored_overrides
+from flags.raw_selectors import list_overridden_ids, list_stored_overrides
 from flags.selectors import get_global_values
 from tenants.selectors import list_organizations
 from tenants.staff_selectors import find_organizations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from flags.catalog import FlagSpec
-    from flags.override_selectors import StoredOverride
+    from flags.raw_selectors import StoredOverride
     from tenants.selectors import OrganizationView
 
 HEADERS: Final = ("Organization", "Plan", "Flag", "Override", "In effect", "From", "Changed")

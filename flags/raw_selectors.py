@@ -1,10 +1,11 @@
-"""Reads of overrides across organizations, as they are stored: values that mean nothing too."""
+"""Reads of flags as they are stored, values that mean nothing included: operators see them all."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flags.models import OrganizationFlag
+from flags.catalog import CATALOG, is_allowed
+from flags.models import FeatureFlag, OrganizationFlag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,6 +21,20 @@ class StoredOverride(NamedTuple):
     key: str
     value: Any
     updated_at: datetime
+
+
+def list_invalid_values(organization_id: str | None) -> Mapping[str, Any]:
+    """Give what is stored of flags that do not allow it; None: for everyone. It counts as unset."""
+    if organization_id is None:
+        stored = dict(FeatureFlag.objects.values_list("key", "value"))
+    else:
+        own = OrganizationFlag.objects.filter(organization_id=organization_id)
+        stored = dict(own.values_list("key", "value"))
+    return {
+        key: value
+        for key, value in stored.items()
+        if (spec := CATALOG.get(key)) is not None and not is_allowed(spec, value)
+    }
 
 
 def list_stored_overrides(organization_ids: Iterable[str]) -> list[StoredOverride]:
