@@ -238,7 +238,14 @@ def verify_audit(*, chunk: int = 1000) -> AuditVerdict:
 def _verdict_at_end(prev_hash: str, head: str, checked: int) -> AuditVerdict:
     if prev_hash == head:
         return AuditVerdict(checked)
-    return AuditVerdict(checked, problem="the newest rows are missing, or rows were added by hand")
+    last = AuditRow.objects.filter(hash=head).first() if head else None
+    if last is None and head:
+        return AuditVerdict(checked, problem="the newest rows are missing")
+    added = AuditRow.objects.filter(id__gt=0 if last is None else last.id).order_by("id")
+    good = checked - added.count()
+    return AuditVerdict(
+        good, bad_row=added[0].id, problem="it was added by hand, after the last write"
+    )
 
 
 def _problem_of(row: AuditRow, prev_hash: str) -> str | None:

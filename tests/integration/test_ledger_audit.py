@@ -75,15 +75,33 @@ def test_removed_newest_rows_are_found(rows: list[AuditRow]) -> None:
 
 
 def test_a_row_added_by_hand_is_found(rows: list[AuditRow]) -> None:
-    """Even one whose hash is right, because the chain's end is known elsewhere."""
+    """Even one whose hash is right is named, because the chain's end is known elsewhere."""
     names = ["actor", "source", "scope", "org", "key", "old", "new", "reason", "request_id"]
     fields = {name: getattr(rows[4], name) for name in [*names, "revision"]}
     text = {**fields, "at": rows[4].at.isoformat(timespec="microseconds")}
-    AuditRow.objects.create(
+    added = AuditRow.objects.create(
         **fields, at=rows[4].at, prev_hash=rows[4].hash, hash=row_hash(rows[4].hash, text)
     )
     verdict = verify_audit()
-    assert (verdict.checked, verdict.bad_row, verdict.is_valid) == (6, None, False)
+    assert (verdict.checked, verdict.bad_row, verdict.is_valid) == (5, added.id, False)
+
+
+def test_a_row_put_between_two_is_found(rows: list[AuditRow]) -> None:
+    """No two rows follow the same one, so what stands between two follows none of them."""
+    AuditRow.objects.filter(id=rows[4].id).update(id=rows[4].id + 1)
+    forged = AuditRow.objects.create(
+        id=rows[4].id,
+        at=rows[3].at,
+        actor="user:a@b.c",
+        source="test",
+        scope="global",
+        key="forged",
+        revision=1,
+        prev_hash=row_hash(rows[3].hash, {}),
+        hash=row_hash(rows[3].hash, {"forged": True}),
+    )
+    verdict = verify_audit()
+    assert (verdict.checked, verdict.bad_row) == (4, forged.id)
 
 
 def _swap(one: AuditRow, other: AuditRow) -> None:

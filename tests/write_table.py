@@ -1,0 +1,358 @@
+"""Every way to write: what each leaves in the audit, or why it leaves nothing there.
+
+A route of the API, a page and a command of ours is in exactly one of the two tables below. One that
+is in none fails `tests/integration/test_write_routes.py`.
+"""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from django.core.management import call_command
+from django.test import Client
+
+from deployments.queue_selectors import list_queues
+from ledger.selectors import list_audit
+from tests.browsing import REGION, Shop
+from tests.deploying import Author, metadata, task
+from tests.operating import REASON, Staff, fields_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from django.http import HttpResponse
+
+    from tests.api_client import ApiClient
+
+FREE: Final = "computeMigrationFreePercentage"
+ACCESS: Final = "hasComputeAccess"
+STAFF_API: Final = "/admin/api/v1"
+HEADERS: Final = {"x-reason": REASON, "x-request-id": "request-1"}
+
+
+class Stage(NamedTuple):
+    """Who writes, and what there is to write to."""
+
+    shop: Shop  # a tenant with a deployed task and runs that wait on the backing
+    api: ApiClient  # with a staff user's token
+    staff: Staff  # with a browser
+    group_id: str  # a worker group without history
+    audit_id: int  # a change of a dial that can be reverted
+    folder: Path
+
+    @property
+    def organization_id(self) -> str:
+        """The organization's id."""
+        return self.shop.tenant.organization.id
+
+    @property
+    def environment_id(self) -> str:
+        """The production environment's id."""
+        return self.shop.tenant.environments["prod"].id
+
+    @property
+    def author(self) -> Author:
+        """Somebody with the key of the production environment."""
+        return Author(Client(raise_request_exception=False), self.shop.tenant.keys["prod"])
+
+    def call(self, method: str, path: str, body: object) -> HttpResponse:
+        """Send a call of the staff API with a reason."""
+        return self.api.send(method, f"{STAFF_API}/{path}", body, headers=HEADERS)
+
+    def form(self, path: str, **typed: str) -> HttpResponse:
+        """Send the form of an operators' page, as it was shown but for what was typed."""
+        fields = {**self.staff.form(path), **typed, "reason": REASON}
+        return self.staff.client.post(path, fields)  # type: ignore[return-value]
+
+    def flags(self, path: str, **typed: str) -> HttpResponse:
+        """Change flags on a page: edit, review, apply."""
+        review = self.form(path, step="review", **{f"flag-{key}": typed[key] for key in typed})
+        fields = {**fields_of(review.content.decode()), "step": "apply", "reason": REASON}
+        return self.staff.client.post(path, fields)  # type: ignore[return-value]
+
+    def queue(self, action: str, body: dict[str, object]) -> HttpResponse:
+        """Act on the queue of the task with the environment's key."""
+        (queue, *_) = list_queues(environment_id=self.environment_id, page=1, size=10).rows
+        return self.author.post(f"/api/v1/queues/{queue.id}/{action}", body)  # type: ignore[return-value]
+
+    def begun(self, slug: str) -> str:
+        """Begin a deployment with another task and register it; give its id."""
+        deployment_id = str(self.author.start(contentHash=slug)["id"])
+        self.author.register(deployment_id, metadata(task("hello-world"), task(slug)))
+        return deployment_id
+
+
+class Write(NamedTuple):
+    """One way to write."""
+
+    do: Callable[[Stage], HttpResponse | None]  # None: a command
+    rows: frozenset[tuple[str, str]]  # kind of the scope, and key, of each row
+    prepare: Callable[[Stage], object] | None = None  # what has to be there before
+    has_reason: bool = True  # the caller can say why
+    in_own_thread: bool = False  # it is not done in the request's own transaction
+
+
+def _rows(*rows: str) -> frozenset[tuple[str, str]]:
+    """Read rows written as `kind key`."""
+    pairs = (row.partition(" ") for row in rows)
+    return frozenset((kind, key) for kind, _, key in pairs)
+
+
+def _staff(method: str, path: str, body: Any, *rows: str) -> Write:
+    """Give a call of the staff API; `{...}` in its path names a thing of the stage."""
+
+    def do(stage: Stage) -> HttpResponse:
+        things = {
+            "organization_id": stage.organization_id,
+            "environment_id": stage.environment_id,
+            "group_id": stage.group_id,
+            "audit_id": stage.audit_id,
+            "ref": stage.shop.tenant.project.ref,
+        }
+        return stage.call(method, path.format(**things), body)
+
+    return Write(do, _rows(*rows))
+
+
+_NEW_ORGANIZATION = ("organization created", "key created")
+_NEW_GROUP = {"name": "new", "workloadType": "CONTAINER", "region": "new"}
+_MOVE = {"region": REGION, "to": "CONTAINER", "dryRun": False}
+
+WRITES: Final[Mapping[str, Write]] = {
+    # the staff API
+    "POST /admin/api/v1/orgs": _staff("POST", "orgs", {"title": "New"}, *_NEW_ORGANIZATION),
+    "PATCH /admin/api/v1/orgs/{organization_id}": _staff(
+        "PATCH",
+        "orgs/{organization_id}",
+        {"plan": "free", "title": "Other"},
+        "organization plan",
+        "organization title",
+    ),
+    "PATCH /admin/api/v1/environments/{environment_id}": _staff(
+        "PATCH",
+        "environments/{environment_id}",
+        {"paused": True, "concurrencyLimit": 3},
+        "environment paused",
+        "environment concurrencyLimit",
+    ),
+    "POST /admin/api/v1/workers": _staff("POST", "workers", _NEW_GROUP, "worker_group created"),
+    "PATCH /admin/api/v1/workers/{group_id}": _staff(
+        "PATCH",
+        "workers/{group_id}",
+        {"hidden": True, "priority": 5},
+        "worker_group hidden",
+        "worker_group priority",
+    ),
+    "PATCH /admin/api/v1/projects/{ref}": _staff(
+        "PATCH",
+        "projects/{ref}",
+        {"allowedQueues": ["spare"], "defaultWorker": "spare"},
+        "project allowedQueues",
+        "project defaultGroupId",
+    ),
+    "POST /admin/api/v1/feature-flags": _staff(
+        "POST", "feature-flags", {FREE: 77, ACCESS: True}, f"global {FREE}", f"global {ACCESS}"
+    ),
+    "POST /admin/api/v1/migration/kill": _staff(
+        "POST", "migration/kill", {}, "global computeMigrationEnabled"
+    ),
+    "POST /admin/api/v1/migration/move-queued": _staff(
+        "POST", "migration/move-queued", _MOVE, "migration move-queued"
+    ),
+    "POST /admin/api/v1/orgs/{organization_id}/feature-flags": _staff(
+        "POST", "orgs/{organization_id}/feature-flags", {ACCESS: True}, f"organization {ACCESS}"
+    ),
+    "POST /admin/api/v2/orgs/{organization_id}/feature-flags": Write(
+        lambda stage: stage.api.send(
+            "POST",
+            f"/admin/api/v2/orgs/{stage.organization_id}/feature-flags",
+            {ACCESS: True},
+            headers=HEADERS,
+        ),
+        _rows(f"organization {ACCESS}", "organization computeMigrationEnabled"),
+    ),
+    "POST /admin/api/v1/audit/{audit_id}/revert": _staff(
+        "POST", "audit/{audit_id}/revert", {}, f"global {FREE}"
+    ),
+    # members and keys
+    "PUT /api/v1/projects/{ref}/default-region": Write(
+        lambda stage: stage.api.send(
+            "PUT",
+            f"/api/v1/projects/{stage.shop.tenant.project.ref}/default-region",
+            {"region": "spare"},
+            headers=HEADERS,
+        ),
+        _rows("project defaultGroupId"),
+    ),
+    "POST /api/v1/queues/{queue}/pause": Write(
+        lambda stage: stage.queue("pause", {"action": "pause"}),
+        _rows("queue paused"),
+        has_reason=False,
+    ),
+    "POST /api/v1/queues/{queue}/concurrency/override": Write(
+        lambda stage: stage.queue("concurrency/override", {"concurrencyLimit": 2}),
+        _rows("queue concurrencyOverride"),
+        has_reason=False,
+    ),
+    "POST /api/v1/queues/{queue}/concurrency/reset": Write(
+        lambda stage: stage.queue("concurrency/reset", {}),
+        _rows("queue concurrencyOverride"),
+        prepare=lambda stage: stage.queue("concurrency/override", {"concurrencyLimit": 2}),
+        has_reason=False,
+    ),
+    "POST /api/v2/deployments/{deployment_id}/finalize": Write(
+        lambda stage: stage.author.finalize(_waiting_deployment(stage)),  # type: ignore[arg-type, return-value]
+        _rows("environment currentVersion"),
+        prepare=lambda stage: stage.begun("second"),
+        has_reason=False,
+    ),
+    "POST /api/v3/deployments/{deployment_id}/finalize": Write(
+        lambda stage: _streamed(
+            stage.author.post(f"/api/v3/deployments/{_waiting_deployment(stage)}/finalize", {})
+        ),
+        _rows("environment currentVersion"),
+        prepare=lambda stage: stage.begun("third"),
+        has_reason=False,
+        in_own_thread=True,
+    ),
+    "POST /api/v1/deployments/{version}/promote": Write(
+        lambda stage: stage.author.post(  # type: ignore[return-value]
+            f"/api/v1/deployments/{_first_version(stage)}/promote?allowRollbacks=true", {}
+        ),
+        _rows("environment currentVersion"),
+        prepare=lambda stage: stage.author.deploy(metadata(task("fourth"))),
+        has_reason=False,
+    ),
+    "POST /api/v1/projects/{ref}/background-workers": Write(
+        lambda stage: Author(Client(), stage.shop.tenant.keys["dev"]).post(  # type: ignore[return-value]
+            f"/api/v1/projects/{stage.shop.tenant.project.ref}/background-workers",
+            {"localOnly": True, "metadata": metadata(task("fifth")), "engine": "V2"},
+        ),
+        _rows("environment currentVersion"),
+        has_reason=False,
+    ),
+    # operators' pages
+    "/admin/flags/": Write(
+        lambda stage: stage.flags("/admin/flags/", **{FREE: "78"}), _rows(f"global {FREE}")
+    ),
+    "/admin/organizations/*/flags/": Write(
+        lambda stage: stage.flags(
+            f"/admin/organizations/{stage.organization_id}/flags/", **{ACCESS: "true"}
+        ),
+        _rows(f"organization {ACCESS}"),
+    ),
+    "/admin/organizations/*/plan/": Write(
+        lambda stage: stage.form(
+            f"/admin/organizations/{stage.organization_id}/plan/", plan="enterprise"
+        ),
+        _rows("organization plan"),
+    ),
+    "/admin/worker-groups/new/": Write(
+        lambda stage: stage.form("/admin/worker-groups/new/", name="newer"),
+        _rows("worker_group created"),
+    ),
+    "/admin/worker-groups/*/": Write(
+        lambda stage: stage.form(f"/admin/worker-groups/{stage.group_id}/", priority="6"),
+        _rows("worker_group priority"),
+    ),
+    "/admin/migration/move-queued/": Write(
+        lambda stage: stage.form(f"/admin/migration/move-queued/?region={REGION}&to=CONTAINER"),
+        _rows("migration move-queued"),
+    ),
+    "/admin/audit/*/": Write(
+        lambda stage: stage.form(f"/admin/audit/{stage.audit_id}/"), _rows(f"global {FREE}")
+    ),
+    # commands
+    "seed_demo": Write(
+        lambda stage: call_command("seed_demo", out=stage.folder / "demo.json", stdout=StringIO()),
+        _rows(
+            "organization created",
+            "key created",
+            "user created",
+            "token created",
+            "worker_group created",
+            "organization member member@crossfade.example",
+            "global defaultWorkerInstanceGroupId",
+        ),
+        has_reason=False,
+    ),
+}
+
+
+def _waiting_deployment(stage: Stage) -> str:
+    """Give the deployment that is not finalized yet."""
+    rows = stage.author.get("/api/v1/deployments").json()["data"]
+    return next(str(row["id"]) for row in rows if row["status"] != "DEPLOYED")
+
+
+def _first_version(stage: Stage) -> str:
+    """Give the version that was current first."""
+    return str(list_audit(key="currentVersion", limit=100).rows[-1].new)
+
+
+def _streamed(answer: Any) -> HttpResponse:
+    """Read a stream to its end; it fails as a whole when its last event is an error."""
+    text = b"".join(answer.streaming_content).decode()
+    answer.status_code = 500 if "event: error" in text else answer.status_code
+    return answer  # type: ignore[no-any-return]
+
+
+_RUNS = "runs are what customers do, not how the platform is set; their snapshots keep each step"
+_CODE = "an upload; the audit has the version that becomes current"
+_ENGINE = "the engine's own; the run's snapshots keep each step"
+_SESSION = "a session, which sets nothing"
+_READS = "it only reads"
+
+NOT_AUDITED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        (
+            "POST /api/v1/tasks/{taskId}/trigger",
+            "POST /api/v1/runs/{run_id}/replay",
+            "POST /api/v1/runs/{run_id}/tags",
+            "POST /api/v1/runs/{run_id}/reschedule",
+            "POST /api/v2/runs/{run_id}/cancel",
+            "POST /api/v3/batches",
+            "POST /api/v3/batches/{batch_id}/items",
+            "POST /api/v1/idempotencyKeys/{key}/reset",
+            "/orgs/*/*/runs/*/cancel",
+            "/orgs/*/*/runs/*/replay",
+        ),
+        _RUNS,
+    ),
+    **dict.fromkeys(
+        (
+            "POST /api/v1/artifacts",
+            "PUT /api/v1/artifacts/upload/{artifact_id}",
+            "POST /api/v1/deployments",
+            "POST /api/v1/deployments/{deployment_id}/background-workers",
+            "POST /api/v1/deployments/{deployment_id}/cancel",
+            "POST /api/v1/deployments/{deployment_id}/fail",
+            "POST /api/v1/deployments/{deployment_id}/progress",
+            "POST /api/v1/deployments/{deployment_id}/start-building",
+        ),
+        _CODE,
+    ),
+    **{
+        f"POST /engine/v1/{door}{path}": _ENGINE
+        for door in ("worker-actions", "dev")
+        for path in (
+            "/dequeue",
+            "/runs/{run_id}/snapshots/{snapshot_id}/attempts/start",
+            "/runs/{run_id}/snapshots/{snapshot_id}/attempts/complete",
+            "/runs/{run_id}/snapshots/{snapshot_id}/heartbeat",
+            "/runs/{run_id}/snapshots/{snapshot_id}/dispatch-failed",
+            "/runs/{run_id}/logs",
+            "/runs/{run_id}/logs/debug",
+        )
+    },
+    "POST /engine/v1/worker-actions/connect": _ENGINE,
+    "POST /engine/v1/worker-actions/heartbeat": _ENGINE,
+    **dict.fromkeys(("/login", "/logout", "/admin/logout/"), _SESSION),
+    **dict.fromkeys(("/healthz", "/readyz", "/metrics"), _READS),
+    "verify_audit": _READS,
+    "openapi": _READS,
+    "missing_migrations": _READS,
+    "rotate_encryption_keys": "the keys stay what they are; only how they are stored changes",
+}
