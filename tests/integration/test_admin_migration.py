@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 
 import pytest
+from django.conf import settings
 from django.db import connection
+from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from flags.catalog import CATALOG
@@ -206,15 +209,21 @@ class TestControlRoom:
     def test_an_outage_of_the_entitlements_is_said(self, staff: Staff) -> None:
         """Operators learn that plans are as they were last known, and that nobody moves."""
         organization = make_tenant().organization
+        service = replace(settings.ENV.entitlements, url="https://billing.example.com")
+        configured = override_settings(ENV=replace(settings.ENV, entitlements=service))
         change(
             "INSERT INTO tenants_entitlementcheck"
             " (organization_id, due_at, failures, answered_at, failed_at, error)"
             " VALUES (%s, now(), 1, now() - interval '2 min', now(), 'it answered 500')",
             organization.id,
         )
-        text = said(staff.page(ROOM), "banner")
+        assert 'data-testid="banner"' not in staff.page(ROOM)  # there is no service any more
+        with configured:
+            text = said(staff.page(ROOM), "banner")
+            plan = staff.page(f"/admin/organizations/{organization.id}/plan/")
         assert "does not answer (it answered 500). It last answered 2 min ago." in text
         assert "nobody is moved by it" in text
+        assert "replaces a plan set here" in plan
 
     def test_a_replica_that_stays_behind_is_an_alarm(self, staff: Staff) -> None:
         """One that is only just being told is none."""

@@ -89,6 +89,6 @@ def _facts(now: datetime) -> RoomFacts:
         share=run_share(recent, groups),
         regions=region_standings(groups, now, stale_ms=settings.ENV.backing_stale_ms),
         arrival=arrival_of(current_revision(), list_replicas()),
-        outage=find_outage(),
+        outage=find_outage() if settings.ENV.entitlements.url else None,
         ramps=live_ramps(),
     )

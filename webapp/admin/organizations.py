@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from django.conf import settings
 from django.contrib import messages
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
@@ -137,6 +138,7 @@ def _plan_form(
         form=form,
         revision=revision,
         organization=organization,
+        is_overwritten=bool(settings.ENV.entitlements.url),
         button=f"Change the plan of {organization.title}",
     )
 
