@@ -39,7 +39,7 @@ def set_global_flags(
     Raise `Invalid` naming every key that is unknown or whose value is not allowed, and
     `StaleRevision` when one of the keys was changed after `expected_revision`.
     """
-    _check(values, scope=Scope.GLOBAL)
+    check_global_values(values)
     with ledger_write(actor=actor, source=source, reason=reason, request_id=request_id) as write:
         check_fresh(scope=GLOBAL, org=None, keys=values, expected_revision=expected_revision)
         merge_global_flags(write, values)
@@ -169,6 +169,11 @@ def _set(values: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 
 def _unset(values: Mapping[str, Any]) -> list[str]:
     return [key for key, value in values.items() if value is None]
+
+
+def check_global_values(values: Mapping[str, Any]) -> None:
+    """Raise `Invalid` naming every key that is unknown or whose value is not allowed."""
+    _check(values, scope=Scope.GLOBAL)
 
 
 def _check(values: Mapping[str, Any], *, scope: Scope) -> None:

@@ -123,6 +123,7 @@ ROUTES: dict[str, Route] = {
             ("POST", "audit/{audit_id}/revert"),
             ("POST", "migration/kill"),
             ("POST", "migration/move-queued"),
+            ("POST", "migration/preview"),
             ("GET", "orgs"),
             ("POST", "orgs"),
             ("GET", "orgs/{organization_id}"),

@@ -33,6 +33,7 @@ from ledger.connections import release_connections
 from ledger.feed import feed
 from ledger.registry import ReloadingRegistry
 from ledger.replicas import Reporter
+from rollout.population import POPULATION
 from runs.services.presence import note_presence
 from runs.services.wakeups import CHANNEL_PREFIX, hear_ready, look_everywhere
 from runs.tasks import wake_release
@@ -82,12 +83,14 @@ def start_web() -> None:
     start()
     PRESENCE.start()
     start_refreshing()
+    POPULATION.start()
     expose_reconcilers()
 
 
 def stop() -> None:
     """End what `start` or `start_web` began."""
     REFRESHER.stop()
+    POPULATION.stop()
     PRESENCE.stop()
     REPORTER.stop()
     LIVENESS.stop()

@@ -47,6 +47,7 @@ def every_route(tenant: Tenant) -> list[tuple[str, str, object]]:
         ("POST", "/admin/api/v1/feature-flags", {"hasComputeAccess": True}),
         ("POST", "/admin/api/v1/migration/kill", {}),
         ("POST", "/admin/api/v1/migration/move-queued", {"region": "us", "to": "CONTAINER"}),
+        ("POST", "/admin/api/v1/migration/preview", {"flags": {}}),
         ("GET", f"{ORGS}/{tenant.organization.id}/feature-flags", None),
         ("POST", f"{ORGS}/{tenant.organization.id}/feature-flags", {"hasComputeAccess": True}),
         ("GET", f"/admin/api/v2/orgs/{tenant.organization.id}/feature-flags", None),
