@@ -265,6 +265,13 @@ WRITES: Final[Mapping[str, Write]] = {
         lambda stage: stage.form(f"/admin/audit/{stage.audit_id}/"), _rows(f"global {FREE}")
     ),
     # commands
+    "label_regions": Write(
+        lambda stage: call_command(
+            "label_regions", "spare=other", apply=True, reason=REASON, stdout=StringIO()
+        ),
+        _rows("worker_group region"),
+        has_reason=False,
+    ),
     "seed_demo": Write(
         lambda stage: call_command("seed_demo", out=stage.folder / "demo.json", stdout=StringIO()),
         _rows(
