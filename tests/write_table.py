@@ -283,6 +283,13 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     # commands
     "create_staff": Write(lambda _stage: _create_staff(), _rows("user created"), has_reason=False),
+    "label_regions": Write(
+        lambda stage: call_command(
+            "label_regions", "spare=other", apply=True, reason=REASON, stdout=StringIO()
+        ),
+        _rows("worker_group region"),
+        has_reason=False,
+    ),
     "seed_demo": Write(
         lambda stage: call_command("seed_demo", out=stage.folder / "demo.json", stdout=StringIO()),
         _rows(
@@ -378,6 +385,7 @@ NOT_AUDITED: Final[Mapping[str, str]] = {
     "POST /engine/v1/worker-actions/heartbeat": _ENGINE,
     **dict.fromkeys(("/login", "/logout", "/admin/logout/"), _SESSION),
     **dict.fromkeys(("/healthz", "/readyz", "/metrics"), _READS),
+    "POST /admin/api/v1/migration/preview": _READS,
     "verify_audit": _READS,
     "openapi": _READS,
     "missing_migrations": _READS,
