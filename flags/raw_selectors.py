@@ -57,8 +57,3 @@ def list_overridden_ids(
     ids = rows.order_by("-organization_id").values_list("organization_id", flat=True).distinct()
     found = list(ids[: limit + 1])
     return found[:limit], found[limit - 1] if len(found) > limit else None
-
-
-def list_override_values(key: str) -> Mapping[str, Any]:
-    """Give what is stored of one flag by organization, invalid values too. One query."""
-    return dict(OrganizationFlag.objects.filter(key=key).values_list("organization_id", "value"))

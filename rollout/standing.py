@@ -1,7 +1,8 @@
-"""Where the migration stands: how many organizations each dial enrolls, and how many runs follow.
+"""Where the migration stands: how many organizations each dial enrolls.
 
-Buckets never change and plans seldom do, so organizations are counted by plan and bucket once per
-revision; the dials of any moment are then only sums. Nothing here is on the path of a trigger.
+Organizations are counted by plan and bucket once for each state of the ledger, out of the memory
+that previews read; the dials of any moment are then only sums. Nothing here is on the path of a
+trigger.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from flags.catalog import MIGRATION_ENABLED
-from flags.enrollment import BUCKETS, DIALS, bucket_of
-from flags.raw_selectors import list_override_values
+from flags.enrollment import BUCKETS, DIALS
 from ledger.selectors import current_head
-from tenants.staff_selectors import list_plans
+from rollout.population import get_members
+from rollout.preview import FORMS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
-class Population:
+class Tally:
     """Organizations by what the enrollment rule reads of them, at one state of the ledger."""
 
     head: tuple[int, str]
@@ -69,11 +70,10 @@ class Standing(NamedTuple):
         return self.by_percentage + self.forced_in
 
 
-_buckets: dict[str, int] = {}  # organization id -> bucket, which is for ever
-_held = Population((-1, ""), {}, 0, 0, 0)
+_held = Tally((-1, ""), {}, 0, 0, 0)
 
 
-def population() -> Population:
+def tally() -> Tally:
     """Give the organizations as of now, counted anew when anything was changed meanwhile.
 
     Two threads may count the same; either result is right.
@@ -82,34 +82,29 @@ def population() -> Population:
     head, held = current_head(), _held
     if held.head == head:
         return held
-    _held = fresh = count_population(
-        list_plans(), list_override_values(MIGRATION_ENABLED), head=head
-    )
+    members, _revision = get_members()
+    _held = fresh = count_forms((member.form for member in members), head=head)
     return fresh
 
 
-def count_population(
-    plans: list[tuple[str, str | None]], overrides: Mapping[str, object], *, head: tuple[int, str]
-) -> Population:
-    """Count organizations: `plans` are (id, plan), `overrides` the stored switch of those with one.
-
-    A stored switch that is neither true nor false is none, as for a trigger.
-    """
+def count_forms(forms: Iterable[int], *, head: tuple[int, str]) -> Tally:
+    """Count organizations, each given by its form: its place in `rollout.preview.FORMS`."""
     counts = {plan: [0] * BUCKETS for plan in DIALS}
     switches: Counter[bool] = Counter()
-    for organization_id, plan in plans:
-        override = overrides.get(organization_id)
-        if override is True or override is False:
-            switches[override] += 1
-        elif plan in counts:
-            counts[plan][_bucket(organization_id)] += 1
+    total = 0
+    for number, count in Counter(forms).items():
+        form = FORMS[number]
+        override = form.overrides.get(MIGRATION_ENABLED)
+        total += count
+        if override is not None:
+            switches[override] += count
+        elif form.plan in counts:
+            counts[form.plan][form.bucket] += count
     by_plan = {plan: tuple(buckets) for plan, buckets in counts.items()}
-    return Population(head, by_plan, switches[True], switches[False], len(plans))
+    return Tally(head, by_plan, switches[True], switches[False], total)
 
 
-def standing_of(
-    counted: Population, *, is_enabled: bool, percentages: Mapping[str, int]
-) -> Standing:
+def standing_of(counted: Tally, *, is_enabled: bool, percentages: Mapping[str, int]) -> Standing:
     """Give what these dials do to these organizations. `percentages` is by plan, 0 when missing."""
     dials = (
         DialStanding(
@@ -122,10 +117,3 @@ def standing_of(
         for plan, key in DIALS.items()
     )
     return Standing(is_enabled, tuple(dials), counted.forced_in, counted.forced_out, counted.total)
-
-
-def _bucket(organization_id: str) -> int:
-    bucket = _buckets.get(organization_id)
-    if bucket is None:
-        bucket = _buckets[organization_id] = bucket_of(organization_id)
-    return bucket

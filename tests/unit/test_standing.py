@@ -8,7 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from flags.enrollment import bucket_of, enroll
-from rollout.standing import count_population, standing_of
+from rollout.preview import form_of
+from rollout.standing import count_forms, standing_of
 
 
 class Org(NamedTuple):
@@ -44,7 +45,11 @@ def people(count: int) -> tuple[list[tuple[str, str | None]], dict[str, object]]
 def test_the_sums_are_those_of_the_rule(percentages: dict[str, int], is_enabled: bool) -> None:
     """Counting by bucket gives what asking the rule about every organization gives."""
     plans, switches = people(2000)
-    counted = count_population(plans, switches, head=(3, ""))
+    forms = (
+        form_of(plan, switches.get(organization_id), bucket_of(organization_id))
+        for organization_id, plan in plans
+    )
+    counted = count_forms(forms, head=(3, ""))
     standing = standing_of(counted, is_enabled=is_enabled, percentages=percentages)
     dials = {"free": 0, "paid": 0, **percentages} if is_enabled else None
     asked = [
@@ -71,6 +76,6 @@ def test_the_sums_are_those_of_the_rule(percentages: dict[str, int], is_enabled:
 def test_nobody_is_counted_where_nobody_is() -> None:
     """An installation without organizations stands at nothing."""
     standing = standing_of(
-        count_population([], {}, head=(0, "")), is_enabled=True, percentages={"free": 100}
+        count_forms([], head=(0, "")), is_enabled=True, percentages={"free": 100}
     )
     assert (standing.enrolled, standing.total) == (0, 0)

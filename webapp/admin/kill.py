@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import structlog
 from django import forms
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
@@ -18,8 +19,10 @@ from flags.ramps import RampState
 from flags.selectors import get_global_values
 from flags.services import kill_migration
 from flags.stored import GLOBAL
+from ledger.registry import LoadFailed
 from ledger.selectors import AuditEntry, current_revision, list_audit, list_replicas
 from rollout.moving import MoveWish, preview_move
+from rollout.proposal import preview_global_flags
 from tenants.errors import Conflict, Refused
 from webapp.admin.arrival import arrival_of
 from webapp.admin.forms import MAX_REASON
@@ -35,10 +38,25 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from flags.selectors import RampView
+    from rollout.proposal import MovingSide
     from rollout.standing import Standing
 
+log = structlog.get_logger(__name__)
+
+NAMED: Final = 3  # of the organizations that leave
+UNFORESEEN: Final = (
+    "Organizations enrolled by percentage go back to containers with their next run; those taken in"
+    " by override stay. How many they are cannot be said at the moment."
+)
 NO_REASON: Final = "Kill switch"
 """What the audit keeps when nobody took the time to say more: two actions have to be enough."""
+
+
+class Foreseen(NamedTuple):
+    """What the kill switch will have done."""
+
+    standing: Standing
+    leaving: MovingSide
 
 
 class Waiting(NamedTuple):
@@ -87,13 +105,13 @@ def killed(request: HttpRequest) -> HttpResponse:
         last=_last_write(),
         revision=revision,
         arrival=arrival_of(revision, list_replicas()),
-        standing=standing_now(),
+        known=_foreseen(),
         waiting=_waiting(),
     )
 
 
 def _ask(request: HttpRequest, form: KillForm) -> HttpResponse:
-    standing = standing_now()
+    known = _foreseen()
     return page(
         request,
         "kill.html",
@@ -102,45 +120,65 @@ def _ask(request: HttpRequest, form: KillForm) -> HttpResponse:
         crumbs=(crumb("Migration", "migration"),),
         status=400 if form.errors else 200,
         form=form,
-        standing=standing,
-        consequences=consequences(standing, live_ramps()),
-        button=_button(standing),
+        consequences=(*_consequences(known), *_paused(live_ramps())),
+        button=_button(known),
     )
 
 
-def consequences(standing: Standing, ramps: Sequence[RampView]) -> list[str]:
+def _foreseen() -> Foreseen | None:
+    """Work out who leaves. The page is there, and works, whatever becomes of the question."""
+    try:
+        leaving = preview_global_flags({MIGRATION_ENABLED: False}).leaving
+        return Foreseen(standing_now(), leaving)
+    except LoadFailed as error:
+        log.warning("kill.unforeseen", error=repr(error.__cause__ or error))
+        return None
+
+
+def _consequences(known: Foreseen | None) -> tuple[str, ...]:
     """Say what the kill switch does to whom, one sentence each."""
-    if not standing.is_enabled:
-        leaving = "The migration is off already: no percentage enrolls anybody."
-    else:
-        go = "goes" if standing.by_percentage == 1 else "go"
-        leaving = (
-            f"{count_text(standing.by_percentage, 'organization')} enrolled by percentage"
-            f" {go} back to containers with the next run."
-        )
-    stay = "stays" if standing.forced_in == 1 else "stay"
-    staying = (
-        f"{count_text(standing.forced_in, 'organization')} taken in by override {stay} on MicroVM."
-        if standing.forced_in
-        else "No override takes anybody in, so nobody stays on MicroVM."
-    )
-    return [
-        leaving,
-        staying,
+    return (
+        *((UNFORESEEN,) if known is None else (_who_leaves(known), _who_stays(known.standing))),
         "Runs that are executing go on. Runs that wait keep their queue until they are moved.",
         "Dials and overrides keep their values, so switching it on again restores what was.",
-        *(
-            f"The ramp of {ramp.flag} is paused at {ramp.value} %."
-            for ramp in ramps
-            if ramp.state is RampState.RUNNING
-        ),
+    )
+
+
+def _who_leaves(known: Foreseen) -> str:
+    count, leaving = known.standing.by_percentage, known.leaving
+    if not known.standing.is_enabled:
+        return "The migration is off already: no percentage enrolls anybody."
+    go = "goes" if count == 1 else "go"
+    said = (
+        f"{count_text(count, 'organization')} enrolled by percentage {go} back to containers"
+        " with the next run"
+    )
+    if not leaving.organizations:
+        return f"{said}."
+    names = ", ".join(one.title for one in leaving.organizations[:NAMED])
+    return f"{said}, about {leaving.runs_per_hour:,.0f} runs/h; the largest: {names}."
+
+
+def _who_stays(standing: Standing) -> str:
+    if not standing.forced_in:
+        return "No override takes anybody in, so nobody stays on MicroVM."
+    who = count_text(standing.forced_in, "organization")
+    stay = "stays" if standing.forced_in == 1 else "stay"
+    return f"{who} taken in by override {stay} on MicroVM."
+
+
+def _paused(ramps: Sequence[RampView]) -> list[str]:
+    return [
+        f"The ramp of {ramp.flag} is paused at {ramp.value} %."
+        for ramp in ramps
+        if ramp.state is RampState.RUNNING
     ]
 
 
-def _button(standing: Standing) -> str:
-    if not standing.is_enabled:
+def _button(known: Foreseen | None) -> str:
+    if known is None or not known.standing.is_enabled:
         return "Switch the migration off"
-    return f"Take {count_text(standing.by_percentage, 'organization')} off MicroVM"
+    return f"Take {count_text(known.standing.by_percentage, 'organization')} off MicroVM"
 
 
 def _waiting() -> list[Waiting]:

@@ -15,7 +15,7 @@ from flags.ramps import LIVE
 from flags.selectors import get_global_values, list_ramps
 from ledger.selectors import current_revision, list_audit, list_replicas
 from rollout.reverting import GROUP_KEYS
-from rollout.standing import population, standing_of
+from rollout.standing import standing_of, tally
 from runs.staff_selectors import MAX_SEARCHED, count_recent_runs
 from tenants.entitlements.claims import find_outage
 from webapp.admin.arrival import arrival_of
@@ -69,7 +69,7 @@ def standing_now() -> Standing:
     """Give the migration as it decides at this moment, from the database."""
     values = get_global_values()
     return standing_of(
-        population(),
+        tally(),
         is_enabled=values.get(MIGRATION_ENABLED) is True,
         percentages={plan: values.get(key, 0) for plan, key in DIALS.items()},
     )
