@@ -162,7 +162,7 @@ def _organization(change: _Change) -> None:
     elif key.startswith(MEMBER):
         _member(change, key.removeprefix(MEMBER))
     else:
-        changes = cast("OrganizationChanges", {key: old})
+        changes = cast("OrganizationChanges", {to_snake(key): old})
         update_organization(change.subject, changes, now=change.now, **change.origin)
 
 
@@ -249,7 +249,7 @@ _WRITERS: Final[Mapping[str, Callable[[_Change], object]]] = {
 }
 _KEYS: Final[Mapping[str, frozenset[str]]] = {
     "global": frozenset(CATALOG),
-    "organization": frozenset(CATALOG) | {"title", "plan"},
+    "organization": frozenset(CATALOG) | {"title", "plan", "hasAccess", "limits"},
     "environment": frozenset({"concurrencyLimit", "paused", "currentVersion"}),
     "project": frozenset({"allowedQueues", "defaultGroupId"}),
     "worker_group": GROUP_KEYS,

@@ -33,6 +33,7 @@ from tenants.words import ENVIRONMENT_SLUGS, EnvironmentType, Plan, PlanSource, 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from tenants.entitlements.contract import Entitlement
     from tenants.origin import Origin
 
 FIRST_ENVIRONMENTS = (
@@ -42,6 +43,7 @@ FIRST_ENVIRONMENTS = (
 )
 REF_CHARS = 20
 MAX_CONCURRENCY = 1_000_000
+_CHANGEABLE = ("title", "plan", "plan_at", "plan_source", "has_access", "limits")
 _REF_ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -65,6 +67,8 @@ class OrganizationChanges(TypedDict, total=False):
 
     title: str
     plan: str | None
+    has_access: bool  # false: out of credits
+    limits: dict[str, int] | None
 
 
 class EnvironmentChanges(TypedDict, total=False):
@@ -116,7 +120,7 @@ def update_organization(
     expected_revision: int | None = None,
     **origin: Unpack[Origin],
 ) -> OrganizationView:
-    """Change the title or the plan; a plan keeps when and by whom it was last changed.
+    """Change the title, the plan or the access; a plan keeps when and by whom it was last changed.
 
     Raise `NotFound` for an unknown organization, `Invalid` for an unknown plan, `StaleRevision`
     when what changes was changed after `expected_revision`.
@@ -132,10 +136,45 @@ def update_organization(
         if "plan" in changes and changes["plan"] != row.plan:
             _record(write, row, "plan", row.plan, changes["plan"])
             row.plan, row.plan_at, row.plan_source = changes["plan"], now, plan_source
+        if "has_access" in changes:
+            _record(write, row, "hasAccess", row.has_access, changes["has_access"])
+            row.has_access = changes["has_access"]
+        if "limits" in changes:
+            _record(write, row, "limits", row.limits, changes["limits"])
+            row.limits = changes["limits"]
         if not write.is_empty:
-            row.save(update_fields=["title", "plan", "plan_at", "plan_source"])
+            row.save(update_fields=_CHANGEABLE)
             write.touch(ORGANIZATION, row.id)
     return view_organization(row)
+
+
+def apply_entitlement(organization_id: str, said: Entitlement, *, now: datetime) -> bool:
+    """Store what the entitlements service said of an organization; give whether that was news.
+
+    What it is silent about stays. An answer that says what is known takes no lock and leaves no
+    trace. An organization that is gone is no error.
+    """
+    row = Organization.objects.filter(id=organization_id).first()
+    if row is None:
+        return False
+    changes: OrganizationChanges = {}
+    if said.has_access != row.has_access:
+        changes["has_access"] = said.has_access
+    if said.plan is not None and said.plan != row.plan:
+        changes["plan"] = said.plan
+    if said.limits is not None and said.limits != row.limits:
+        changes["limits"] = said.limits
+    if changes:
+        source = PlanSource.ENTITLEMENTS
+        update_organization(
+            organization_id,
+            changes,
+            now=now,
+            plan_source=source,
+            actor=f"system:{source}",
+            source=source,
+        )
+    return bool(changes)
 
 
 def update_environment(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from django.db import connection
 from django.db.models import Q
 
 from tenants.models import Environment, Organization
@@ -38,6 +39,25 @@ def find_organization(name: str) -> OrganizationView | None:
     """Find an organization by its id or slug."""
     row = Organization.objects.filter(Q(id=name) | Q(slug=name)).first()
     return None if row is None else view_organization(row)
+
+
+def list_plans() -> list[tuple[str, str | None]]:
+    """Give every organization's id and plan, in no order. One query."""
+    with connection.cursor() as cursor:  # a hundred thousand rows: no model is made of any
+        cursor.execute("SELECT id, plan FROM tenants_organization")
+        return list(cursor.fetchall())
+
+
+def find_organizations(ids: Iterable[str]) -> dict[str, OrganizationView]:
+    """Find organizations by their ids; unknown ones are left out. One query."""
+    rows = Organization.objects.filter(id__in=set(ids))
+    return {row.id: view_organization(row) for row in rows}
+
+
+def list_titles(organization_ids: Iterable[str]) -> dict[str, str]:
+    """Give the titles of these organizations by their ids; unknown ones are left out. One query."""
+    rows = Organization.objects.filter(id__in=list(organization_ids))
+    return dict(rows.values_list("id", "title"))
 
 
 def list_environment_ids(organization_id: str) -> Sequence[str]:

@@ -6,6 +6,7 @@ is in none fails `tests/integration/test_write_routes.py`.
 
 from __future__ import annotations
 
+import sys
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,10 +14,12 @@ from django.core.management import call_command
 from django.test import Client
 
 from deployments.queue_selectors import list_queues
+from flags.selectors import list_ramps
 from ledger.selectors import list_audit
 from tests.browsing import REGION, Shop
 from tests.deploying import Author, metadata, task
 from tests.operating import REASON, Staff, fields_of
+from tests.ramping import draft
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from tests.api_client import ApiClient
 
 FREE: Final = "computeMigrationFreePercentage"
+PAID: Final = "computeMigrationPaidPercentage"
 ACCESS: Final = "hasComputeAccess"
 STAFF_API: Final = "/admin/api/v1"
 HEADERS: Final = {"x-reason": REASON, "x-request-id": "request-1"}
@@ -126,9 +130,10 @@ WRITES: Final[Mapping[str, Write]] = {
     "PATCH /admin/api/v1/orgs/{organization_id}": _staff(
         "PATCH",
         "orgs/{organization_id}",
-        {"plan": "free", "title": "Other"},
+        {"plan": "free", "title": "Other", "hasAccess": False},
         "organization plan",
         "organization title",
+        "organization hasAccess",
     ),
     "PATCH /admin/api/v1/environments/{environment_id}": _staff(
         "PATCH",
@@ -160,6 +165,14 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     "POST /admin/api/v1/migration/move-queued": _staff(
         "POST", "migration/move-queued", _MOVE, "migration move-queued"
+    ),
+    "POST /admin/api/v1/ramps": _staff(
+        "POST", "ramps", {"flag": PAID, "steps": [{"value": 1, "holdSeconds": 60}]}, "ramp created"
+    ),
+    "POST /admin/api/v1/ramps/{ramp_id}/{action}": Write(
+        lambda stage: stage.call("POST", f"ramps/{list_ramps()[0].id}/start", {}),
+        _rows("ramp state", f"global {PAID}"),
+        prepare=lambda _stage: draft(flag=PAID),
     ),
     "POST /admin/api/v1/orgs/{organization_id}/feature-flags": _staff(
         "POST", "orgs/{organization_id}/feature-flags", {ACCESS: True}, f"organization {ACCESS}"
@@ -257,6 +270,10 @@ WRITES: Final[Mapping[str, Write]] = {
         lambda stage: stage.form(f"/admin/worker-groups/{stage.group_id}/", priority="6"),
         _rows("worker_group priority"),
     ),
+    "/admin/migration/kill/": Write(
+        lambda stage: stage.form("/admin/migration/kill/"),
+        _rows("global computeMigrationEnabled"),
+    ),
     "/admin/migration/move-queued/": Write(
         lambda stage: stage.form(f"/admin/migration/move-queued/?region={REGION}&to=CONTAINER"),
         _rows("migration move-queued"),
@@ -265,6 +282,7 @@ WRITES: Final[Mapping[str, Write]] = {
         lambda stage: stage.form(f"/admin/audit/{stage.audit_id}/"), _rows(f"global {FREE}")
     ),
     # commands
+    "create_staff": Write(lambda _stage: _create_staff(), _rows("user created"), has_reason=False),
     "label_regions": Write(
         lambda stage: call_command(
             "label_regions", "spare=other", apply=True, reason=REASON, stdout=StringIO()
@@ -286,6 +304,15 @@ WRITES: Final[Mapping[str, Write]] = {
         has_reason=False,
     ),
 }
+
+
+def _create_staff() -> None:
+    """Run the command as a program does, which gives the password on standard input."""
+    terminal, sys.stdin = sys.stdin, StringIO("correct horse battery\n")
+    try:
+        call_command("create_staff", "new@example.com", "--password-stdin", stdout=StringIO())
+    finally:
+        sys.stdin = terminal
 
 
 def _waiting_deployment(stage: Stage) -> str:
@@ -358,6 +385,7 @@ NOT_AUDITED: Final[Mapping[str, str]] = {
     "POST /engine/v1/worker-actions/heartbeat": _ENGINE,
     **dict.fromkeys(("/login", "/logout", "/admin/logout/"), _SESSION),
     **dict.fromkeys(("/healthz", "/readyz", "/metrics"), _READS),
+    "POST /admin/api/v1/migration/preview": _READS,
     "verify_audit": _READS,
     "openapi": _READS,
     "missing_migrations": _READS,

@@ -22,6 +22,7 @@ from tenants.keys import create_environment_key, revoke_environment_key
 from tests.access_table import ROUTES, Door, Route
 from tests.browsing import Shop, browser, make_shop
 from tests.factories import ORIGIN, make_person, make_worker_group
+from tests.ramping import draft
 from webapp.api.openapi import openapi_document
 from webapp.middleware import BodyLimit, body_limit
 from webapp.throttle import forget_failures
@@ -88,6 +89,8 @@ def tenants(settings: Settings) -> Tenants:
         "group_id": group.id,
         "audit_id": str(list_audit().rows[0].id),
         "name": "crossfade.css",
+        "ramp_id": draft(),
+        "action": "start",
     }
     return Tenants(ids, mine, other, bearers_of(other), wrong_bearers(other, mine))
 

@@ -82,7 +82,7 @@ def test_pages_to_read_take_no_forms(shop: Shop) -> None:
     """Runs, deployments, environments and the audit cannot be written, deleted or moved."""
     staff = make_staff()
     token = staff.form("/admin/flags/")["csrfmiddlewaretoken"]
-    writable = ("/flags/", "/plan/", "/worker-groups/", "/migration/", "/audit/")
+    writable = ("/flags/", "/plan/", "/worker-groups/", "/kill/", "/move-queued/", "/audit/")
     to_read = {"/admin/worker-groups/", "/admin/audit/"}
     for path in every_page(shop):
         if not any(part in path for part in writable) or path in to_read:

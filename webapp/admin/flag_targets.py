@@ -10,7 +10,8 @@ from django.urls import reverse
 from deployments.selectors import list_group_rows
 from flags.catalog import CATALOG, DEFAULT_GROUP, FlagSpec, Scope, Writer
 from flags.selectors import get_global_values, get_organization_values
-from flags.services import GLOBAL, set_global_flags, set_organization_flags
+from flags.services import set_global_flags, set_organization_flags
+from flags.stored import GLOBAL
 from webapp.admin.flag_values import value_text
 from webapp.admin.pages import Crumb, crumb
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.contrib import messages
 from django.views.decorators.http import require_http_methods
 
+from flags.raw_selectors import list_invalid_values
 from flags.selectors import get_global_values
 from ledger.selectors import AuditEntry, current_revision, list_audit, list_keys_changed_after
 from tenants.freshness import StaleRevision
@@ -59,6 +60,7 @@ class Row(NamedTuple):
     typed: str
     is_unset: bool  # the box is ticked
     problem: str
+    invalid: str  # what is stored and not allowed, "" when nothing is
 
 
 class Conflict(NamedTuple):
@@ -226,10 +228,14 @@ def _last_write(target: Target, key: str, revision: int) -> AuditEntry | None:
 
 
 def _rows(target: Target, draft: Draft, problems: Mapping[str, str]) -> list[Row]:
-    values = get_global_values()
-    return [
+    values, invalid = get_global_values(), list_invalid_values(target.org_id)
+    rows = [
         _row(spec, target, draft, values, problems.get(spec.key, ""))
         for spec in specs_by_key().values()
+    ]
+    return [
+        row._replace(invalid=json.dumps(invalid[row.spec.key])) if row.spec.key in invalid else row
+        for row in rows
     ]
 
 
@@ -250,6 +256,7 @@ def _row(
         typed=typed_text(spec, value) if sent is None else sent.typed,
         is_unset=sent is not None and sent.is_unset,
         problem=problem,
+        invalid="",
     )
 
 

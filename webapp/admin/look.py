@@ -70,8 +70,11 @@ LOOK: Final[dict[str, Any]] = {
         "navigation": [
             _group(
                 "Migration",
+                _item("Control room", "instant_mix", "migration"),
                 _item("Feature flags", "toggle_on", "flags"),
+                _item("Overrides", "rule", "overrides"),
                 _item("Move what waits", "move_down", "move_queued"),
+                _item("Explain", "help_center", "explain"),
             ),
             _group(
                 "Tenants",
@@ -84,7 +87,11 @@ LOOK: Final[dict[str, Any]] = {
                 _item("Deployments", "deployed_code", "deployments"),
                 _item("Worker groups", "dns", "groups"),
             ),
-            _group("Ledger", _item("Audit", "history", "audit")),
+            _group(
+                "Ledger",
+                _item("Audit", "history", "audit"),
+                _item("Replicas", "sync", "replicas"),
+            ),
         ],
     },
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from django.conf import settings
 from django.contrib import messages
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
@@ -19,8 +20,9 @@ from webapp.admin.filters import Filter
 from webapp.admin.flag_values import value_text
 from webapp.admin.forms import PlanForm
 from webapp.admin.pages import crumb, older, origin_of, page, revision_in
-from webapp.admin.tables import Cell, Table, at, code, facts, number
+from webapp.admin.tables import Cell, Table, at, code, facts, number, word
 from webapp.dashboard.answers import see_other
+from webapp.dashboard.words import Word
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -65,6 +67,8 @@ def detail(request: HttpRequest, organization_id: str) -> HttpResponse:
                 "Plan": Cell(organization.plan or UNKNOWN),
                 "Plan since": at(organization.plan_at, now),
                 "Plan said by": Cell(organization.plan_source or ""),
+                "Access": word(_access(organization)),
+                "Limits": Cell(_limits(organization)),
                 "Created": at(organization.created_at, now),
             }
         ),
@@ -134,6 +138,7 @@ def _plan_form(
         form=form,
         revision=revision,
         organization=organization,
+        is_overwritten=bool(settings.ENV.entitlements.url),
         button=f"Change the plan of {organization.title}",
     )
 
@@ -146,6 +151,14 @@ def _row(row: OrganizationView, now: datetime) -> tuple[Cell, ...]:
         at(row.created_at, now),
         code(row.id),
     )
+
+
+def _access(row: OrganizationView) -> Word:
+    return Word("yes", "good") if row.has_access else Word("out of credits", "bad")
+
+
+def _limits(row: OrganizationView) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted((row.limits or {}).items()))
 
 
 def _overrides(organization_id: str) -> Table:
