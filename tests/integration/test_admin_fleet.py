@@ -136,7 +136,10 @@ def test_an_edit_writes_the_fields_that_were_changed(staff: Staff) -> None:
     form = staff.form(path)
     change(group.id, {"description": "by somebody else"})
     before = current_revision()
-    staff.send(path, {**form, "priority": "10", "hidden": "on", "reason": REASON}, 303)
+    page = staff.send(path, {**form, "priority": "10", "hidden": "on", "reason": REASON}, 200)
+    assert "The region north would no longer be available" in page
+    assert current_revision() == before
+    staff.send(path, fields_of(page), 303)
     assert sorted((row.key, row.old, row.new) for row in audit_after(before)) == [
         ("hidden", False, True),
         ("priority", 100, 10),
@@ -180,7 +183,9 @@ def test_a_missing_region_can_be_set(staff: Staff) -> None:
     group = make_worker_group(name="north-1")
     give_history(group.id)
     path = f"{GROUPS}{group.id}/"
-    staff.send(path, {**staff.form(path), "region": "north", "reason": REASON}, 303)
+    page = staff.send(path, {**staff.form(path), "region": "north", "reason": REASON}, 200)
+    assert "The region north would become available: it means north-1." in page
+    staff.send(path, fields_of(page), 303)
     assert get_worker_group(group.id).row.region == "north"
 
 
