@@ -83,7 +83,7 @@ def tally() -> Tally:
     if held.head == head:
         return held
     members, _revision = get_members()
-    _held = fresh = count_forms((member.form for member in members), head=head)
+    _held = fresh = count_forms(members.forms, head=head)
     return fresh
 
 
