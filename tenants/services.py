@@ -129,7 +129,8 @@ def update_organization(
     with ledger_write(**origin) as write:
         row = _get_organization(organization_id)
         scope = f"organization:{row.id}"
-        check_fresh(scope=scope, org=row.id, keys=changes, expected_revision=expected_revision)
+        keys = [to_camel(name) for name in changes]
+        check_fresh(scope=scope, org=row.id, keys=keys, expected_revision=expected_revision)
         if "title" in changes and changes["title"] != row.title:
             _record(write, row, "title", row.title, changes["title"])
             row.title = changes["title"]

@@ -244,7 +244,7 @@ class TestControlRoom:
             plan = staff.page(f"/admin/organizations/{organization.id}/plan/")
         assert "does not answer (it answered 500). It last answered 2 min ago." in text
         assert "nobody is moved by it" in text
-        assert "replaces a plan set here" in plan
+        assert "replaces what is set here" in plan
 
     def test_a_replica_that_stays_behind_is_an_alarm(self, staff: Staff) -> None:
         """One that is only just being told is none."""
