@@ -18,10 +18,10 @@ from prometheus_client import Counter, Gauge
 
 from ledger.connections import release_connections
 from ledger.forks import renew_after_fork
+from tenants.entitlements.applying import apply_entitlement
 from tenants.entitlements.claims import due_in_s, note_answer, note_failure, take_claim
 from tenants.entitlements.client import ServiceFailed
 from tenants.entitlements.contract import Rhythm, pause_s, retry_s
-from tenants.services import apply_entitlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
