@@ -20,7 +20,7 @@ from ledger.changes import ALL, FLAGS, ORGANIZATION, PROJECT
 from ledger.connections import release_connections
 from ledger.registry import ReloadingRegistry
 from ledger.selectors import changes_since, current_revision
-from rollout.preview import FORMS, Member, form_of
+from rollout.preview import FORMS, Members, form_of
 from runs.hourly_counts import HOURS_OF_WEEK, count_by_organization
 
 if TYPE_CHECKING:
@@ -60,9 +60,10 @@ _Row = tuple[str, str | None, str | None, str | None]
 
 
 class Population(NamedTuple):
-    """The organizations by their ids."""
+    """The organizations at one revision."""
 
-    members: Mapping[str, Member]  # the runs are those of the hours before `counted_to`
+    members: Members  # the runs are those of the hours before `counted_to`
+    places: Mapping[str, int]  # of each organization in the columns, by its id
     counted_to: datetime  # the beginning of the first hour that is read anew each time
     revision: int  # every change up to here is in it
 
@@ -71,13 +72,12 @@ def load_population() -> Population:
     """Read all organizations. The revision is read first, so that it never claims too much."""
     revision, now = current_revision(), datetime.now(UTC)
     counted_to = _hour_of(now - RECENT)
-    held = POPULATION.current()
-    buckets = {} if held is None else held.members
     runs = count_by_organization(_week_before(now), counted_to)
-    members = {
-        row[0]: _member(row, runs.get(row[0], 0), buckets.get(row[0])) for row in _read(_ORDER)
-    }
-    return Population(members, counted_to, revision)
+    columns = _Columns.of(POPULATION.current())
+    columns.forget()
+    for row in _read(_ORDER):
+        columns.put(row, runs=runs.get(row[0], 0))
+    return Population(columns.members(), columns.places, counted_to, revision)
 
 
 POPULATION: ReloadingRegistry[Population] = ReloadingRegistry(
@@ -90,7 +90,7 @@ POPULATION: ReloadingRegistry[Population] = ReloadingRegistry(
 """Started in the processes that staff talk to; elsewhere each preview reads all of them."""
 
 
-def get_members() -> tuple[list[Member], int]:
+def get_members() -> tuple[Members, int]:
     """Give every organization as it is now, with its runs, and the revision that is exact at."""
     held = POPULATION.current() if POPULATION.is_started else None
     held = held or POPULATION.reload()
@@ -98,13 +98,66 @@ def get_members() -> tuple[list[Member], int]:
     if _changes_all(changes):
         held = POPULATION.reload()
         changes = changes_since(held.revision)
-    members = {**held.members, **_changed_members(held, changes)}
+    columns = _Columns.of(held)
+    for row in _changed_rows(changes):
+        columns.put(row)
     now = datetime.now(UTC)
-    recent = count_by_organization(max(held.counted_to, _week_before(now)), now)
-    for organization_id, runs in recent.items():
-        if member := members.get(organization_id):
-            members[organization_id] = member._replace(runs=member.runs + runs)
-    return list(members.values()), changes.revision
+    columns.add_runs(count_by_organization(max(held.counted_to, _week_before(now)), now))
+    return columns.members(), changes.revision
+
+
+class _Columns:
+    """A copy of a population that is being brought up to date."""
+
+    def __init__(self, members: Members, places: Mapping[str, int]) -> None:
+        self._ids = list(members.ids)
+        self._forms = list(members.forms)
+        self._group_ids = list(members.group_ids)
+        self._runs = list(members.runs)
+        self._buckets: dict[str, int] = {}
+        self.places = dict(places)
+
+    @classmethod
+    def of(cls, held: Population | None) -> _Columns:
+        """Begin with what is held."""
+        return cls(Members((), (), (), ()), {}) if held is None else cls(held.members, held.places)
+
+    def forget(self) -> None:
+        """Begin anew, but remember the buckets: they never change, and take longest to work out."""
+        places = self.places.items()
+        self._buckets = {one: FORMS[self._forms[place]].bucket for one, place in places}
+        for column in (self._ids, self._forms, self._group_ids, self._runs):
+            column.clear()
+        self.places = {}
+
+    def put(self, row: _Row, *, runs: int = 0) -> None:
+        """Add a row's organization, or change the one that is there and keep its runs."""
+        organization_id, plan, override, group_id = row
+        value = None if override is None else json.loads(override)
+        place = self.places.get(organization_id)
+        if place is not None:
+            bucket = FORMS[self._forms[place]].bucket
+            self._forms[place] = form_of(plan, value, bucket)
+            self._group_ids[place] = group_id
+            return
+        bucket = self._buckets.get(organization_id, -1)
+        bucket = bucket_of(organization_id) if bucket < 0 else bucket
+        self.places[organization_id] = len(self._ids)
+        self._ids.append(organization_id)
+        self._forms.append(form_of(plan, value, bucket))
+        self._group_ids.append(group_id)
+        self._runs.append(runs)
+
+    def add_runs(self, more: Mapping[str, int]) -> None:
+        """Add what was triggered since."""
+        for organization_id, runs in more.items():
+            place = self.places.get(organization_id)
+            if place is not None:
+                self._runs[place] += runs
+
+    def members(self) -> Members:
+        """Give the columns."""
+        return Members(self._ids, self._forms, self._group_ids, self._runs)
 
 
 def _changes_all(changes: ChangeSet) -> bool:
@@ -114,7 +167,7 @@ def _changes_all(changes: ChangeSet) -> bool:
     )
 
 
-def _changed_members(held: Population, changes: ChangeSet) -> dict[str, Member]:
+def _changed_rows(changes: ChangeSet) -> list[_Row]:
     organizations = {
         subject
         for kind, subject in changes.touched
@@ -122,24 +175,14 @@ def _changed_members(held: Population, changes: ChangeSet) -> dict[str, Member]:
     }
     projects = {subject for kind, subject in changes.touched if kind == PROJECT}
     if not organizations and not projects:
-        return {}
-    rows = _read(_CHANGED, organizations=list(organizations), projects=list(projects))
-    known = ((row, held.members.get(row[0])) for row in rows)
-    return {row[0]: _member(row, 0 if old is None else old.runs, old) for row, old in known}
+        return []
+    return _read(_CHANGED, organizations=list(organizations), projects=list(projects))
 
 
 def _read(rest: str, **values: list[str]) -> list[_Row]:
     with connection.cursor() as cursor:
         cursor.execute(_MEMBERS + rest, {"key": MIGRATION_ENABLED, **values})
         return list(cursor.fetchall())
-
-
-def _member(row: _Row, runs: int, known: Member | None) -> Member:
-    """Give a row's organization; the bucket never changes, and takes longest to work out."""
-    organization_id, plan, override, group_id = row
-    bucket = bucket_of(organization_id) if known is None else FORMS[known.form].bucket
-    value = None if override is None else json.loads(override)
-    return Member(organization_id, form_of(plan, value, bucket), group_id, runs)
 
 
 def _hour_of(at: datetime) -> datetime:

@@ -55,9 +55,16 @@ def find_organizations(ids: Iterable[str]) -> dict[str, OrganizationView]:
 
 
 def list_titles(organization_ids: Iterable[str]) -> dict[str, str]:
-    """Give the titles of these organizations by their ids; unknown ones are left out. One query."""
-    rows = Organization.objects.filter(id__in=list(organization_ids))
-    return dict(rows.values_list("id", "title"))
+    """Give the titles of these organizations by their ids; unknown ones are left out. One query.
+
+    There may be thousands: they travel as one array.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, title FROM tenants_organization WHERE id = ANY (%s)",
+            [list(organization_ids)],
+        )
+        return dict(cursor.fetchall())
 
 
 def list_environment_ids(organization_id: str) -> Sequence[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ from rollout.preview import (
     NO_REGION,
     Home,
     Member,
+    Members,
     decide_preview,
     form_of,
     home_of,
@@ -35,6 +38,12 @@ FLAGS = st.none() | st.builds(
 )
 
 
+def columns(members: list[Member]) -> Members:
+    """Give organizations as they are kept."""
+    rows: tuple[Any, ...] = tuple(zip(*members, strict=True)) or ((), (), (), ())
+    return Members(*rows)
+
+
 def is_in(member: Member, flags: FlagSnapshot | None) -> bool:
     """Ask the rule itself about one organization."""
     return enroll(FORMS[member.form], flags).is_enrolled
@@ -45,7 +54,7 @@ def test_a_preview_is_the_rule_asked_about_each(
     members: list[Member], now: FlagSnapshot | None, then: FlagSnapshot | None
 ) -> None:
     """In and out are exactly those whose answer differs, with all their runs, by plan and region."""
-    found = decide_preview(members, HOMES, now=now, then=then)
+    found = decide_preview(columns(members), HOMES, now=now, then=then)
     joining = [one for one in members if not is_in(one, now) and is_in(one, then)]
     leaving = [one for one in members if is_in(one, now) and not is_in(one, then)]
     for side, expected in ((found.joining, joining), (found.leaving, leaving)):
@@ -63,7 +72,7 @@ def test_a_preview_is_the_rule_asked_about_each(
 @given(MEMBERS, FLAGS)
 def test_no_change_moves_nobody(members: list[Member], flags: FlagSnapshot | None) -> None:
     """A preview of what holds is empty, and neither a superset nor a subset."""
-    found = decide_preview(members, HOMES, now=flags, then=flags)
+    found = decide_preview(columns(members), HOMES, now=flags, then=flags)
     assert (found.joining.count, found.leaving.count) == (0, 0)
     assert (found.is_superset, found.is_subset) == (False, False)
 
@@ -73,8 +82,8 @@ def test_there_and_back_are_mirrors(
     members: list[Member], now: FlagSnapshot | None, then: FlagSnapshot | None
 ) -> None:
     """Who moves in by a change moves out by its revert."""
-    there = decide_preview(members, HOMES, now=now, then=then)
-    back = decide_preview(members, HOMES, now=then, then=now)
+    there = decide_preview(columns(members), HOMES, now=now, then=then)
+    back = decide_preview(columns(members), HOMES, now=then, then=now)
     assert (there.joining, there.leaving) == (back.leaving, back.joining)
 
 
@@ -84,7 +93,7 @@ def test_the_largest_are_listed_and_all_are_counted() -> None:
     form = form_of("free", None, 0)
     members = [Member(f"org_{number}", form, None, count) for number, count in enumerate(runs)]
     then = flag_snapshot({ON: True, FREE: 1}, revision=1)
-    side = decide_preview(members, HOMES, now=None, then=then).joining
+    side = decide_preview(columns(members), HOMES, now=None, then=then).joining
     assert (side.count, side.runs, side.is_truncated) == (len(runs), sum(runs), True)
     assert [one.runs for one in side.largest] == sorted(runs, reverse=True)[:LISTED]
     assert side.by_region == {"us": len(runs)}
