@@ -209,6 +209,7 @@ class AuditVerdict:
     checked: int  # rows that are as they were written
     bad_row: int | None = None  # the id of the first row that is not; None with a problem: the end
     problem: str | None = None  # None: the whole chain is as it was written
+    newest_hash: str = GENESIS  # of a valid chain; whoever keeps it sees when all of it is replaced
 
     @property
     def is_valid(self) -> bool:
@@ -237,7 +238,7 @@ def verify_audit(*, chunk: int = 1000) -> AuditVerdict:
 
 def _verdict_at_end(prev_hash: str, head: str, checked: int) -> AuditVerdict:
     if prev_hash == head:
-        return AuditVerdict(checked)
+        return AuditVerdict(checked, newest_hash=head)
     last = AuditRow.objects.filter(hash=head).first() if head else None
     if last is None and head:
         return AuditVerdict(checked, problem="the newest rows are missing")

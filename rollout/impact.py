@@ -16,11 +16,11 @@ from rollout.preview import FORMS
 from runs.placement import PlacementInput, decide_placement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from deployments.regions import RegionSnapshot
     from flags.enrollment import Dialled
-    from rollout.preview import Member
+    from rollout.preview import Members
     from runs.placement import Placement, PlacementRegions
 
 
@@ -70,14 +70,12 @@ class Impact(NamedTuple):
         return json.dumps([ways, self.meanings])
 
 
-def decide_impact(members: Iterable[Member], before: Side, after: Side) -> Impact:
+def decide_impact(members: Members, before: Side, after: Side) -> Impact:
     """Compare where runs go before and after a change."""
-    kinds: Counter[tuple[int, str | None]] = Counter()
+    kinds = Counter(zip(members.forms, members.group_ids, strict=True))
     runs: Counter[tuple[int, str | None]] = Counter()
-    for member in members:
-        kind = (member.form, member.group_id)
-        kinds[kind] += 1
-        runs[kind] += member.runs
+    for form, group_id, count in zip(members.forms, members.group_ids, members.runs, strict=True):
+        runs[form, group_id] += count
     sums: dict[tuple[str | None, str | None], list[int]] = defaultdict(lambda: [0, 0])
     for kind, count in kinds.items():
         moved = tuple(_queue_of(_place(side, *kind)) for side in (before, after))

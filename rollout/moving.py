@@ -7,6 +7,7 @@ a move at that moment takes. Whether an organization is enrolled plays no part: 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from deployments.region_snapshot import load_live_group_ids, load_region_snapshot
@@ -40,7 +41,8 @@ class MoveWish(NamedTuple):
     organization_id: str | None = None  # None: every organization
 
 
-class MovePreview(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class MovePreview:
     """What would be moved."""
 
     count: int

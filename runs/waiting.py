@@ -7,7 +7,8 @@ moved unless its worker queue was chosen for it, or it goes on from a checkpoint
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connection
 
@@ -45,7 +46,8 @@ class Waiting(NamedTuple):
     spared_organization_ids: Sequence[str] = ()  # whose runs are left out
 
 
-class WaitingCount(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class WaitingCount:
     """How many runs of a project wait on a worker queue that asked for one region."""
 
     project_id: str
@@ -80,7 +82,7 @@ def list_waiting(wanted: Waiting, *, limit: int) -> list[WaitingRun]:
         return [WaitingRun(*row) for row in cursor.fetchall()]
 
 
-def _values(wanted: Waiting) -> dict[str, object]:
+def _values(wanted: Waiting) -> dict[str, Any]:
     environment_ids = wanted.environment_ids
     return {
         "queues": list(wanted.worker_queues),

@@ -65,21 +65,21 @@ class Stage(NamedTuple):
         """Send a call of the staff API with a reason."""
         return self.api.send(method, f"{STAFF_API}/{path}", body, headers=HEADERS)
 
-    def form(self, path: str, **typed: str) -> HttpResponse:
+    def form(self, path: str, **typed: str) -> Any:
         """Send the form of an operators' page, as it was shown but for what was typed."""
         fields = {**self.staff.form(path), **typed, "reason": REASON}
-        return self.staff.client.post(path, fields)  # type: ignore[return-value]
+        return self.staff.client.post(path, fields)
 
-    def flags(self, path: str, **typed: str) -> HttpResponse:
+    def flags(self, path: str, **typed: str) -> Any:
         """Change flags on a page: edit, review, apply."""
         review = self.form(path, step="review", **{f"flag-{key}": typed[key] for key in typed})
         fields = {**fields_of(review.content.decode()), "step": "apply", "reason": REASON}
-        return self.staff.client.post(path, fields)  # type: ignore[return-value]
+        return self.staff.client.post(path, fields)
 
-    def queue(self, action: str, body: dict[str, object]) -> HttpResponse:
+    def queue(self, action: str, body: dict[str, object]) -> Any:
         """Act on the queue of the task with the environment's key."""
         (queue, *_) = list_queues(environment_id=self.environment_id, page=1, size=10).rows
-        return self.author.post(f"/api/v1/queues/{queue.id}/{action}", body)  # type: ignore[return-value]
+        return self.author.post(f"/api/v1/queues/{queue.id}/{action}", body)
 
     def begun(self, slug: str) -> str:
         """Begin a deployment with another task and register it; give its id."""
@@ -91,7 +91,7 @@ class Stage(NamedTuple):
 class Write(NamedTuple):
     """One way to write."""
 
-    do: Callable[[Stage], HttpResponse | None]  # None: a command
+    do: Callable[[Stage], Any]  # gives the answer, or of a command nothing
     rows: frozenset[tuple[str, str]]  # kind of the scope, and key, of each row
     prepare: Callable[[Stage], object] | None = None  # what has to be there before
     has_reason: bool = True  # the caller can say why
@@ -216,7 +216,7 @@ WRITES: Final[Mapping[str, Write]] = {
         has_reason=False,
     ),
     "POST /api/v2/deployments/{deployment_id}/finalize": Write(
-        lambda stage: stage.author.finalize(_waiting_deployment(stage)),  # type: ignore[arg-type, return-value]
+        lambda stage: stage.author.finalize(_waiting_deployment(stage)),
         _rows("environment currentVersion"),
         prepare=lambda stage: stage.begun("second"),
         has_reason=False,
@@ -231,7 +231,7 @@ WRITES: Final[Mapping[str, Write]] = {
         in_own_thread=True,
     ),
     "POST /api/v1/deployments/{version}/promote": Write(
-        lambda stage: stage.author.post(  # type: ignore[return-value]
+        lambda stage: stage.author.post(
             f"/api/v1/deployments/{_first_version(stage)}/promote?allowRollbacks=true", {}
         ),
         _rows("environment currentVersion"),
@@ -239,7 +239,7 @@ WRITES: Final[Mapping[str, Write]] = {
         has_reason=False,
     ),
     "POST /api/v1/projects/{ref}/background-workers": Write(
-        lambda stage: Author(Client(), stage.shop.tenant.keys["dev"]).post(  # type: ignore[return-value]
+        lambda stage: Author(Client(), stage.shop.tenant.keys["dev"]).post(
             f"/api/v1/projects/{stage.shop.tenant.project.ref}/background-workers",
             {"localOnly": True, "metadata": metadata(task("fifth")), "engine": "V2"},
         ),
@@ -326,11 +326,11 @@ def _first_version(stage: Stage) -> str:
     return str(list_audit(key="currentVersion", limit=100).rows[-1].new)
 
 
-def _streamed(answer: Any) -> HttpResponse:
+def _streamed(answer: Any) -> Any:
     """Read a stream to its end; it fails as a whole when its last event is an error."""
     text = b"".join(answer.streaming_content).decode()
     answer.status_code = 500 if "event: error" in text else answer.status_code
-    return answer  # type: ignore[no-any-return]
+    return answer
 
 
 _RUNS = "runs are what customers do, not how the platform is set; their snapshots keep each step"

@@ -123,7 +123,7 @@ class Storm:
 
 
 def test_nothing_is_lost_among_dequeuers_triggers_and_opposite_moves(migrating: Migrating) -> None:
-    """Eight take and finish runs of both queues while two move them to and fro and two trigger."""
+    """Eight take and finish runs of both queues while two move them there and back and two trigger."""
     other = migrating.world.in_environment(make_tenant())
     make_version(other.tenant, task())
     set_organization_flags(

@@ -126,10 +126,13 @@ def _cut(rows: list[AuditRow]) -> None:
 
 
 def test_the_command_counts_good_rows(rows: list[AuditRow]) -> None:
-    """An operator sees how much was checked."""
+    """An operator sees how much was checked, and the hash to keep elsewhere."""
     out = StringIO()
     call_command("verify_audit", stdout=out)
-    assert out.getvalue() == "5 audit rows, all as they were written\n"
+    assert out.getvalue().splitlines() == [
+        "5 audit rows, all as they were written",
+        f"newest hash: {rows[4].hash}",
+    ]
 
 
 @pytest.mark.parametrize(("tamper", "where"), [(_change, "at row"), (_cut, "at its end")])

@@ -271,7 +271,10 @@ class TestWhereTheyGo:
         self, staff: ApiClient, migrating: Migrating, second: str
     ) -> None:
         """By its name that very one, by its label the first, without a wish the default."""
-        asked = {second: second, migrating.world.queue: migrating.world.queue}
+        asked: dict[str | None, str] = {
+            second: second,
+            migrating.world.queue: migrating.world.queue,
+        }
         asked |= {REGION: second, None: migrating.world.queue}
         runs = {migrating.trigger(region=region).id: queue for region, queue in asked.items()}
         assert json_of(move(staff))["moved"] == 4

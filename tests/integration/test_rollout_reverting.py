@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pytest
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django.http import HttpResponse
+
+    from deployments.worker_groups import GroupFields
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_url")]
 
@@ -121,6 +123,33 @@ def version_of(things: Things) -> str | None:
     return None if found is None else found.version
 
 
+GROUP_VALUES: dict[str, Any] = {
+    "workload_type": "MICROVM",
+    "region": "us",
+    "hidden": True,
+    "priority": 1,
+    "description": "there",
+    "location": "europe",
+    "enable_fast_path": True,
+}
+
+
+def _group_change(
+    name: str, new: Any
+) -> tuple[Callable[[Things], object], Callable[[Things], Any]]:
+    """Give how a field of the worker group is changed, and how it is read."""
+
+    def make(things: Things) -> None:
+        fields = cast("GroupFields", {name: new})
+        update_worker_group(things.group_id, fields, now=NOW, **ORIGIN)
+
+    def read(things: Things) -> Any:
+        group = get_worker_group(things.group_id)
+        return {**group.row._asdict(), **group._asdict()}[name]
+
+    return make, read
+
+
 # What is changed, how, and how it is read.
 CHANGES: dict[str, tuple[Callable[[Things], object], Callable[[Things], Any]]] = {
     "a dial": (
@@ -178,26 +207,7 @@ CHANGES: dict[str, tuple[Callable[[Things], object], Callable[[Things], Any]]] =
         lambda one: set_project_routing(one.tenant.project, {"default_worker": "g"}, **ORIGIN),
         lambda one: get_routing(one.tenant.project.id).default_group_id,
     ),
-    **{
-        f"a group's {name}": (
-            lambda one, name=name, new=new: update_worker_group(
-                one.group_id, {name: new}, now=NOW, **ORIGIN
-            ),
-            lambda one, name=name: {
-                **get_worker_group(one.group_id).row._asdict(),
-                **get_worker_group(one.group_id)._asdict(),
-            }[name],
-        )
-        for name, new in (
-            ("workload_type", "MICROVM"),
-            ("region", "us"),
-            ("hidden", True),
-            ("priority", 1),
-            ("description", "there"),
-            ("location", "europe"),
-            ("enable_fast_path", True),
-        )
-    },
+    **{f"a group's {name}": _group_change(name, new) for name, new in GROUP_VALUES.items()},
     "a queue's pause": (
         lambda one: set_queue_paused(scope=one.scope, ref=QUEUE, paused=True, now=NOW, **ORIGIN),
         lambda one: get_queue(environment_id=one.environment_id, ref=QUEUE).paused,

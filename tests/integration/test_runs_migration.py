@@ -335,16 +335,19 @@ class TestWhatCustomersSee:
     def _crawl(self, world: World, run_id: str, when: str) -> dict[str, str]:
         """Read every address that a key, a member's token or a member's session opens."""
         member = make_person(member_of=world.tenant.organization.id)
-        api, person, session = world.api, ApiClient(member.token), browser(member)
+        readers: dict[Door, Any] = {
+            Door.KEY: world.api,
+            Door.PERSON: ApiClient(member.token),
+            Door.PAGE: browser(member),
+        }
         ids = self._ids(world, run_id)
         found = {}
         for route, known in ROUTES.items():
             method, _, path = route.partition(" ")
-            if method != "GET" or known.door not in {Door.KEY, Door.PERSON, Door.PAGE}:
+            if method != "GET" or known.door not in readers:
                 continue
             filled = re.sub(r"\{(\w+)\}", lambda place: ids[place[1]], path)
-            client = {Door.KEY: api, Door.PERSON: person, Door.PAGE: session}[known.door]
-            answer = client.get(filled)
+            answer = readers[known.door].get(filled)
             assert answer.status_code < 400 or filled.endswith("/result"), filled
             found[f"{when} {filled}"] = answer.content.decode() + str(answer.headers)
         return found
