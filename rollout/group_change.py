@@ -55,8 +55,7 @@ def preview_group_change(
     after = _side(then, liveness, flags, row.id if is_common else default_id)
     members, _ = get_members()
     names = {one.master_queue: KINDS[one.workload_type] for one in then.rows}
-    each = (members.at(place) for place in range(len(members.ids)))
-    impact = decide_impact(each, before, after)
+    impact = decide_impact(members, before, after)
     return GroupChange(impact.mark, sentences_of(impact, hours=HOURS_OF_WEEK, names=names))
 
 
