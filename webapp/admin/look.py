@@ -72,6 +72,7 @@ LOOK: Final[dict[str, Any]] = {
                 "Migration",
                 _item("Control room", "instant_mix", "migration"),
                 _item("Feature flags", "toggle_on", "flags"),
+                _item("Ramps", "stairs", "ramps"),
                 _item("Overrides", "rule", "overrides"),
                 _item("Move what waits", "move_down", "move_queued"),
                 _item("Explain", "help_center", "explain"),
