@@ -347,6 +347,7 @@ _PLACES: dict[str, list[list[str]]] = {
     "RUN_CREATED": [["version"]],
     "DELAYED": [["delayed"]],
     "QUEUED": [["ready"], ["delayed"]],
+    "SUSPENDED": [["delayed"]],
     "FINISHED": [[]],
     **{execution: [["lease"]] for execution in _LEASED},
 }

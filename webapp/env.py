@@ -50,6 +50,7 @@ class Env:
     timeout_executing_ms: int  # RUN_ENGINE_TIMEOUT_EXECUTING
     timeout_executing_with_waitpoints_ms: int  # RUN_ENGINE_TIMEOUT_EXECUTING_WITH_WAITPOINTS
     timeout_pending_cancel_ms: int  # RUN_ENGINE_TIMEOUT_PENDING_CANCEL
+    timeout_suspended_ms: int  # RUN_ENGINE_TIMEOUT_SUSPENDED
     max_duration_grace_ms: int  # RUN_ENGINE_MAX_DURATION_GRACE_MS: what runners get to end it first
     retention_days_free: int  # RUN_RETENTION_DAYS_FREE: 0 keeps runs for ever
     retention_days_paid: int  # RUN_RETENTION_DAYS_PAID
@@ -101,6 +102,7 @@ def _read(reader: environ.Env) -> Env:
         timeout_pending_cancel_ms=_whole(
             reader, "RUN_ENGINE_TIMEOUT_PENDING_CANCEL", 60_000, least=1
         ),
+        timeout_suspended_ms=_whole(reader, "RUN_ENGINE_TIMEOUT_SUSPENDED", 600_000, least=1),
         max_duration_grace_ms=_whole(reader, "RUN_ENGINE_MAX_DURATION_GRACE_MS", 60_000, least=0),
         retention_days_free=_days(reader, "RUN_RETENTION_DAYS_FREE", 30),
         retention_days_paid=_days(reader, "RUN_RETENTION_DAYS_PAID", 90),
