@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -25,6 +26,12 @@ load_profile()
 
 # Fixtures from elsewhere; a session has one of each because they are named here and nowhere else.
 __all__ = ["live_session", "live_stack", "node", "shared_file"]
+
+
+def pytest_configure() -> None:
+    """Let processes that tests start hear Ctrl-C, which a suite in the background cannot."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
