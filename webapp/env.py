@@ -43,6 +43,7 @@ class Env:
     artifacts_dir: str  # CROSSFADE_ARTIFACTS_DIR: the folder of the default file storage
     log_file: str  # CROSSFADE_LOG_FILE: "" writes the JSON lines to standard error
     process_name: str  # CROSSFADE_PROCESS: which process of the Procfile this is
+    database_pool_timeout_s: int  # CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS
     database_pool_size: int  # CROSSFADE_DATABASE_POOL_SIZE: connections a process keeps at most
     reload_interval_ms: int  # GLOBAL_FLAGS_RELOAD_INTERVAL_MS: the safety net of every registry
     backing_stale_ms: int  # MIGRATION_BACKING_STALE_MS: a group without heartbeat is not live
@@ -88,6 +89,9 @@ def _read(reader: environ.Env) -> Env:
         log_file=reader.str("CROSSFADE_LOG_FILE", default=""),
         process_name=reader.str("CROSSFADE_PROCESS", default="web"),
         database_pool_size=_whole(reader, "CROSSFADE_DATABASE_POOL_SIZE", 16, least=1),
+        database_pool_timeout_s=_whole(
+            reader, "CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS", 10, least=1
+        ),
         reload_interval_ms=_whole(
             reader, "GLOBAL_FLAGS_RELOAD_INTERVAL_MS", 5000, least=MIN_RELOAD_INTERVAL_MS
         ),

@@ -85,7 +85,7 @@ def test_executing_run_outlives_a_long_outage(live_stack: LiveStack, shared_file
     for process in family:
         process.suspend()
     try:
-        with psycopg.connect(live_stack.environment["DATABASE_URL"], autocommit=True) as database:
+        with psycopg.connect(live_stack.database_url, autocommit=True) as database:
             ran_out = "SELECT due_at < now() - interval '3 s' FROM runs_lease WHERE run_id = %s"
             wait_until(
                 lambda: database.execute(ran_out, [run_id]).fetchone() == (True,),
