@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 import redis
+from django.conf import settings
 from django.db import connection
 
 from tests.live import live_session, live_stack, shared_file
@@ -29,7 +30,8 @@ __all__ = ["live_session", "live_stack", "node", "shared_file"]
 
 
 def pytest_configure() -> None:
-    """Let processes that tests start hear Ctrl-C, which a suite in the background cannot."""
+    """Hash passwords quickly, and let processes hear Ctrl-C that a suite in the background starts."""
+    settings.PASSWORD_HASHERS = ["tests.passwords.QuickHasher"]
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
