@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -30,10 +29,8 @@ __all__ = ["live_session", "live_stack", "node", "shared_file"]
 
 
 def pytest_configure() -> None:
-    """Hash passwords quickly, and let processes hear Ctrl-C that a suite in the background starts."""
+    """Hash the suite's passwords quickly."""
     settings.PASSWORD_HASHERS = ["tests.passwords.QuickHasher"]
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

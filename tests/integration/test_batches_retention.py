@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
@@ -13,9 +13,6 @@ from runs.services.cancellation import cancel_run
 from tests.api_client import json_of
 from tests.batching import announce, item, read, upload
 from tests.running import World, change, check_books, make_world, rows_of
-
-if TYPE_CHECKING:
-    from typing import Any
 
 pytestmark = pytest.mark.django_db
 
@@ -91,7 +88,7 @@ def test_one_that_was_never_sealed_goes_too(world: World) -> None:
 
 def test_a_key_whose_batch_is_gone_makes_a_new_one(world: World) -> None:
     """Also when the key itself was not forgotten yet."""
-    body = {"idempotencyKey": "k", "taskIdentifiers": ["hello"]}
+    body: dict[str, Any] = {"idempotencyKey": "k", "taskIdentifiers": ["hello"]}
     old, runs = batch_of(world, days=31, **body)
     forget_runs(*runs)
     assert forget_old_batches() == 1
