@@ -54,8 +54,9 @@ WORKLOAD_UID_BASE = 61_000  # as root: user ids that no other stack or test uses
 
 # Short enough that a killed process shows its consequences while a test looks on.
 TIMEOUTS: Mapping[str, str] = {
-    "RUN_ENGINE_TIMEOUT_PENDING_EXECUTING": "8000",
-    "RUN_ENGINE_TIMEOUT_EXECUTING": "15000",
+    "RUN_ENGINE_TIMEOUT_PENDING_EXECUTING": "6000",
+    "RUN_ENGINE_TIMEOUT_EXECUTING": "10000",
+    "CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS": "2",
     "RUNNER_HEARTBEAT_INTERVAL_SECONDS": "1",
     "RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS": "1",
     "RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS": "2",

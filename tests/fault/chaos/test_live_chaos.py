@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fault.chaos.callers import Callers
-from tests.fault.chaos.storm import KILLED, MARKING, plan_storm
+from tests.fault.chaos.storm import KILLED, plan_storm
 from tests.fault.chaos.verdict import judge
-from tests.servers import wait_until
 from tests.sizes import IS_LONG, sized
 
 if TYPE_CHECKING:
@@ -54,30 +53,6 @@ def test_nothing_is_lost_in_a_storm(live_stack: LiveStack, shared_file: Path) ->
     )
     assert len(callers.acknowledged) == RUNS
     assert verdict[:4] == ([], [], [], []), f"seed {SEED}: {verdict}"
-
-
-@pytest.mark.parametrize("server", ["valkey", "postgres"])
-@pytest.mark.fault(
-    kills="Valkey, PostgreSQL: each alone",
-    step="queued, delayed and executing at once",
-    expects="every run completes; what executes does so in its first attempt",
-)
-def test_runs_survive_the_death_of_a_server(
-    live_stack: LiveStack, shared_file: Path, server: str
-) -> None:
-    """One that executes, one that waits behind it and one whose delay runs all complete."""
-    payload = {"file": str(shared_file), "token": "t", "sleepMs": 2000}
-    narrow = {"name": f"narrow-{server}", "concurrencyLimit": 1}
-    executing = live_stack.trigger(MARKING, payload, queue=narrow)
-    wait_until(shared_file.exists, timeout_s=90, what="an attempt began")
-    queued = live_stack.trigger(MARKING, payload, queue=narrow)
-    delayed = live_stack.trigger(MARKING, payload, delay="2s")
-    live_stack.kill(server)
-    runs = [live_stack.wait_run(run_id, timeout_s=90) for run_id in (executing, queued, delayed)]
-    assert [run["status"] for run in runs] == ["COMPLETED"] * 3
-    assert runs[0]["attemptCount"] == 1
-    lines = shared_file.read_text().splitlines()
-    assert len(lines) == len(set(lines))
 
 
 def kill_all(stack: LiveStack, kills: Iterable[Kill], began_s: float) -> None:
