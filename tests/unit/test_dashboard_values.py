@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from runs.count_selectors import RunCounts
 from runs.states import FINAL, Event, ExecutionStatus, RunStatus
 from tenants.errors import Invalid
 from webapp.dashboard import machine_paths, words
 from webapp.dashboard.run_filters import MAX_VALUES, Filters, read_filters
-from webapp.dashboard.run_rows import example_for
+from webapp.dashboard.run_rows import count_sentence, example_for, facets
 from webapp.dashboard.run_times import headline, ran, waited
 from webapp.dashboard.timeline import MAX_SPANS, timeline
 from webapp.dashboard.words import STATUS_BY_NAME, STATUS_WORDS, duration_text, relative_text
@@ -71,7 +72,7 @@ class Snapshot:
 
 def test_the_examples_in_the_documentation_hold() -> None:
     """What the docstrings show is what the functions give."""
-    for module in (words, machine_paths):
+    for module in (words, machine_paths, run_filters, run_rows):
         assert doctest.testmod(module).failed == 0
 
 
@@ -168,11 +169,11 @@ def test_every_state_has_a_first_line(status: RunStatus) -> None:
 def test_filters_come_back_from_their_address() -> None:
     """What an address says is kept in order, once each; a chip leads to the rest."""
     filters = read_filters({"status": ["failed", "", "failed"], "task": ["a&b"], "other": ["x"]})
-    assert filters == Filters(("failed",), ("a&b",), ())
+    assert filters == Filters(statuses=("failed",), tasks=("a&b",))
     assert filters.query == "status=failed&task=a%26b"
     assert [chip.sentence for chip in filters.chips] == ["status is Failed", "task is a&b"]
     assert filters.chips[0].query_without == "task=a%26b"
-    assert list(filters.wanted.statuses) == ["COMPLETED_WITH_ERRORS"]
+    assert list(filters.wanted(NOW).statuses) == ["COMPLETED_WITH_ERRORS"]
 
 
 def test_filters_that_cannot_be_are_refused() -> None:
@@ -181,6 +182,48 @@ def test_filters_that_cannot_be_are_refused() -> None:
         read_filters({"status": ["odd"]})
     with pytest.raises(Invalid, match="tag: at most"):
         read_filters({"tag": [str(number) for number in range(MAX_VALUES + 1)]})
+    with pytest.raises(Invalid, match="'soon' is no duration"):
+        read_filters({"period": ["soon"]})
+
+
+def test_the_last_period_wins() -> None:
+    """A form that sends the period it had and the one that was chosen means the latter."""
+    filters = read_filters({"period": ["1h", "7d"]})
+    assert filters.periods == ("7d",)
+    assert filters.wanted(NOW).created_from == NOW - timedelta(days=7)
+    assert [chip.sentence for chip in filters.chips] == ["in the last 7 d"]
+
+
+def test_a_list_says_what_it_is() -> None:
+    """The first line counts, and reads as a sentence; what was not counted is not made up."""
+    some = Filters(
+        statuses=("failed", "crashed"),
+        tasks=("pdf",),
+        regions=("us-east-1",),
+        tags=("blue",),
+        periods=("24h",),
+    )
+    one, many = (
+        RunCounts({"CRASHED": 1}, is_complete=True),
+        RunCounts({"CRASHED": 9}, is_complete=False),
+    )
+    rest = "of pdf in us-east-1 tagged blue in the last 24 h"
+    assert count_sentence(one, some) == f"1 failed or crashed run {rest}"
+    assert count_sentence(None, some) == f"Failed or crashed runs {rest}"
+    assert count_sentence(many, Filters()) == "More than 10,000 runs"
+
+
+def test_states_are_offered_with_their_numbers() -> None:
+    """States that have runs lead to those; the chosen one leads back, even when it is empty."""
+    counts = RunCounts({"EXECUTING": 1200, "CRASHED": 3}, is_complete=True)
+    filters = Filters(statuses=("failed",), tasks=("pdf",))
+    shown = {facet.word.text: (facet.number, facet.query) for facet in facets(counts, filters)}
+    assert shown == {
+        "Executing": ("1,200", "status=executing&task=pdf"),
+        "Failed": ("0", "task=pdf"),
+        "Crashed": ("3", "status=crashed&task=pdf"),
+    }
+    assert facets(None, filters) == []
 
 
 def test_an_empty_list_proposes_what_can_be_done() -> None:

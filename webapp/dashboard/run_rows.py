@@ -45,7 +45,7 @@ class Facet(NamedTuple):
     """A state, how many runs are in it, and the address of those."""
 
     word: Word
-    count: str
+    number: str
     query: str
     is_chosen: bool
 
