@@ -18,7 +18,7 @@ QUERY_CANCELED: Final = "57014"  # what PostgreSQL calls a statement that took t
 class RunCounts(NamedTuple):
     """How many runs match, by status."""
 
-    by_status: Mapping[str, int]  # stored names; those of the newest `MAX_COUNTED` matches
+    by_status: Mapping[str, int]  # stored names; of the newest matches only, when not complete
     is_complete: bool  # false: there are more matches than were counted
 
     @property
@@ -27,14 +27,16 @@ class RunCounts(NamedTuple):
         return sum(self.by_status.values())
 
 
-def find_run_counts(*, environment_ids: Sequence[str], wanted: RunFilter) -> RunCounts | None:
+def find_run_counts(
+    *, environment_ids: Sequence[str], wanted: RunFilter, most: int = MAX_COUNTED
+) -> RunCounts | None:
     """Find how many runs match; None when counting took longer than `TIMEOUT_MS`.
 
-    Only the newest `MAX_COUNTED` matches are counted, so that a list of millions costs no more
-    than one of thousands.
+    Only the newest `most` matches and one more are counted, so that a list of millions costs no
+    more than one of thousands.
     """
     matching = TaskRun.objects.filter(condition_of(wanted), environment_id__in=environment_ids)
-    newest = matching.order_by("-id").values("status")[: MAX_COUNTED + 1]
+    newest = matching.order_by("-id").values("status")[: most + 1]
     sql, values = newest.query.sql_with_params()
     try:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -50,4 +52,4 @@ def find_run_counts(*, environment_ids: Sequence[str], wanted: RunFilter) -> Run
         if getattr(error.__cause__, "sqlstate", None) != QUERY_CANCELED:
             raise
         return None
-    return RunCounts(counts, is_complete=sum(counts.values()) <= MAX_COUNTED)
+    return RunCounts(counts, is_complete=sum(counts.values()) <= most)

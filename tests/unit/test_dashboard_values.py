@@ -11,7 +11,7 @@ import pytest
 from runs.count_selectors import RunCounts
 from runs.states import FINAL, Event, ExecutionStatus, RunStatus
 from tenants.errors import Invalid
-from webapp.dashboard import machine_paths, words
+from webapp.dashboard import machine_paths, run_filters, run_rows, words
 from webapp.dashboard.run_filters import MAX_VALUES, Filters, read_filters
 from webapp.dashboard.run_rows import count_sentence, example_for, facets
 from webapp.dashboard.run_times import headline, ran, waited

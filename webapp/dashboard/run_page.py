@@ -65,7 +65,7 @@ def run_page(
     run = get_run_among(environment_ids=place.environment_ids, run_id=run_id)
     head = _head(place, run, tab, now)
     if is_part(request, HEAD):
-        return render(request, "runs/_head.html", {**head, "is_part": True})
+        return render(request, "runs/_head_part.html", head)
     context = {**head, **_CONTENTS[tab.name](request, place, run, now)}
     if is_part(request, LINES):
         return render(request, "runs/_lines.html", context)
