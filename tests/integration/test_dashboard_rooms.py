@@ -234,7 +234,7 @@ def test_a_new_project_can_be_used_at_once(shop: Shop, owner: PersonWithToken) -
     answer = submit(client, shop.room("settings/projects"), name="Mail")
     keys = SECRET.findall(answer.content.decode())
     assert [key.split("_")[1] for key in keys] == ["prod", "stg", "dev"]
-    body = {"payload": {}}
+    body: dict[str, object] = {"payload": {}}
     made = json_of(ApiClient(keys[0]).post(f"/api/v1/tasks/{TASK}/trigger", body))["id"]
     shop.trigger("other")
     assert page_of(client, shop.path()).count('data-testid="run"') == 2

@@ -24,7 +24,7 @@ REQUEST = ResolveRequest(
 
 def group(name: str, region: str | None, **more: Any) -> WorkerGroupView:
     """Make a worker group; its id is its name."""
-    known = {
+    known: dict[str, Any] = {
         "type": MANAGED,
         "workload_type": CONTAINER,
         "hidden": False,

@@ -20,6 +20,11 @@
     return part.dataset.live === "quiet" || !isBeingUsed(part); // a quiet part only grows at its end
   }
 
+  function say(isStale) {
+    const stale = document.getElementById("stale");
+    if (stale && stale.hidden === isStale) stale.hidden = !isStale;
+  }
+
   function firstRow(part) {
     return part.querySelector("[data-row]")?.dataset.row;
   }
@@ -63,12 +68,19 @@
   });
   document.addEventListener("htmx:beforeSwap", takeIn);
   for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
-    document.addEventListener(name, () => {
+    document.addEventListener(name, (event) => {
+      if (!event.detail.elt.hasAttribute("data-live")) {
+        location.assign(event.detail.pathInfo.finalRequestPath); // the whole page says what is wrong
+        return;
+      }
       quietMs = Math.min(MOST_MS, Math.max(LEAST_MS, quietMs * 2));
       quietUntil = Date.now() + quietMs;
+      say(true);
     });
   }
   document.addEventListener("htmx:afterOnLoad", (event) => {
-    if (event.detail.successful) quietMs = 0;
+    if (!event.detail.successful) return;
+    quietMs = 0;
+    say(false);
   });
 })();
