@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := $(CURDIR)
-XDIST ?= auto
+# One test process more than there are cores, because tests wait about as long as they compute.
+XDIST ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev run stop clean check fmt lint types imports migrations openapi docs chromium test test-fast test-browser test-long bench lock ci
