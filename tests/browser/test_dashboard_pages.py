@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 NARROW: Final = 360
+BETWEEN: Final = (780, 861, 990, 1090, 1280, 1800)  # where a run is one line, whatever its tags
+ROW_PX: Final = 36
 ROOMS: Final = ("regions", "keys", "members", "settings")
 TABS: Final = ("", "/payload", "/logs", "/snapshots")
 LONG_LINE: Final = "a line that goes on and on " * 40
@@ -288,7 +290,7 @@ def test_all_of_it_works_without_scripts(owner: Operator, shop: Shop) -> None:
 
 
 def test_no_page_is_wider_than_a_phone(owner: Operator, shop: Shop) -> None:
-    """At 360 px nothing sticks out; the rail is a menu that leads to every room."""
+    """At 360 px nothing sticks out, wider a run is one line; the menu leads to every room."""
     run_id = shop.trigger("a-task-with-quite-a-long-name", tags=("a-tag-that-is-long",) * 3)
     write(run_id, LONG_LINE, "x" * 2000)
 
@@ -300,7 +302,19 @@ def test_no_page_is_wider_than_a_phone(owner: Operator, shop: Shop) -> None:
             found[path] = page.evaluate("document.documentElement.scrollWidth") - NARROW
         return found
 
+    def heights(page: Page) -> dict[int, tuple[int, bool]]:
+        page.goto(shop.path())
+        found = {}
+        for width in BETWEEN:
+            page.set_viewport_size({"width": width, "height": 740})
+            box = page.get_by_test_id("run").first.bounding_box()
+            assert box is not None
+            over = page.evaluate("document.documentElement.scrollWidth") > width
+            found[width] = (round(box["height"]), over)
+        return found
+
     def menu(page: Page) -> None:
+        page.set_viewport_size({"width": NARROW, "height": 740})
         page.goto(shop.path())
         menu = page.get_by_test_id("menu")
         expect(menu.get_by_role("link", name="Regions")).to_be_hidden()
@@ -309,6 +323,8 @@ def test_no_page_is_wider_than_a_phone(owner: Operator, shop: Shop) -> None:
         expect(page.locator("h1")).to_have_text(f"Runs that name no region go to {REGION}")
 
     assert {path: over for path, over in owner.act(widths).items() if over > 0} == {}
+    assert {row for row, _ in owner.act(heights).values()} == {ROW_PX}
+    assert not any(over for _, over in owner.act(heights).values())
     owner.act(menu)
 
 
