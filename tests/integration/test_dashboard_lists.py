@@ -89,7 +89,7 @@ def test_counting_is_bounded(shop: Shop) -> None:
         assert (counts.total, counts.is_complete) == (total, is_complete)
 
 
-def test_a_list_without_its_counts_is_a_list(shop: Shop, settings: Any) -> None:
+def test_a_list_without_its_counts_is_a_list(shop: Shop) -> None:
     """When counting takes too long, the rows are there all the same, and no number is made up."""
     shop.trigger()
     with connection.cursor() as cursor:
@@ -103,6 +103,9 @@ def test_a_list_without_its_counts_is_a_list(shop: Shop, settings: Any) -> None:
     assert "<h1>Runs</h1>" in page
     assert page.count('data-testid="run"') == 1
     assert 'data-testid="facets"' not in page
+    assert f'hx-get="{shop.path()}?uncounted=1"' in page
+    again = part_of(browser(shop.person), f"{shop.path()}?uncounted=1", "runs").content.decode()
+    assert "<h1>Runs</h1>" in again
     with connection.cursor() as cursor:  # the bound was the count's alone
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone() == ("0",)

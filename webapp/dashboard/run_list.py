@@ -17,7 +17,7 @@ from deployments.environment_entry import entry_for
 from deployments.region_choices import geographies_of
 from runs.count_selectors import RunCounts, find_run_counts
 from runs.errors import RunNotFound
-from runs.selectors import RunPage, get_run_among, list_runs
+from runs.selectors import RunFilter, RunPage, get_run_among, list_runs
 from webapp.dashboard.access import Place, place_for
 from webapp.dashboard.parts import is_part
 from webapp.dashboard.run_filters import KEYS, PERIODS, Filters, period_text, read_filters
@@ -31,6 +31,7 @@ PAGE_SIZE: Final = 50
 RUN_PREFIX: Final = "run_"
 LIST: Final = "list"  # the form and the rows: what a filter changes
 ROWS: Final = "runs"  # what is refreshed
+UNCOUNTED: Final = "uncounted"  # what a refresh says when counting had taken too long
 
 
 @login_required
@@ -62,8 +63,9 @@ def run_list(request: HttpRequest, organization: str, environment: str) -> HttpR
         "filters": filters,
         "is_first": is_first,
         **_rows(page, filters, now, is_first=is_first),
-        **_counted(place, filters, now),
+        **_counted(place, filters, now, is_asked=UNCOUNTED not in request.GET),
     }
+    context["refreshed_at"] = _refresh_address(request, is_counted=context["is_counted"])
     if is_part(request, ROWS):
         return render(request, "runs/_list.html", context)
     context |= _form(place)
@@ -82,25 +84,40 @@ def _rows(page: RunPage, filters: Filters, now: datetime, *, is_first: bool) -> 
     }
 
 
-def _counted(place: Place, filters: Filters, now: datetime) -> dict[str, Any]:
-    """Count once, without the states: what is chosen among them is part of that."""
+def _counted(place: Place, filters: Filters, now: datetime, *, is_asked: bool) -> dict[str, Any]:
+    """Count, unless that took too long the last time this part was shown."""
     environment_ids = _environment_ids(place, filters)
     every = filters._replace(statuses=())
-    counts = find_run_counts(environment_ids=environment_ids, wanted=every.wanted(now))
-    wanted = filters.wanted(now)
-    chosen = counts
-    if counts is not None and wanted.statuses:
-        if counts.is_complete:
-            kept = {status: counts.by_status.get(status, 0) for status in wanted.statuses}
-            chosen = RunCounts(kept, is_complete=True)
-        else:
-            chosen = find_run_counts(environment_ids=environment_ids, wanted=wanted)
-    is_known = counts is not None and counts.is_complete
+    counts = chosen = None
+    if is_asked:
+        counts = find_run_counts(environment_ids=environment_ids, wanted=every.wanted(now))
+        chosen = _chosen(counts, filters.wanted(now), environment_ids)
     return {
         "sentence": count_sentence(chosen, filters),
         "facets": facets(counts, filters),
-        "counts_are_complete": is_known,
+        "counts_are_complete": counts is not None and counts.is_complete,
+        "is_counted": counts is not None,
     }
+
+
+def _refresh_address(request: HttpRequest, *, is_counted: bool) -> str:
+    """Give where the rows are asked for again: here, without counts if those took too long."""
+    query = request.GET.copy()
+    if not is_counted:
+        query[UNCOUNTED] = "1"
+    return f"{request.path}?{query.urlencode()}"
+
+
+def _chosen(
+    counts: RunCounts | None, wanted: RunFilter, environment_ids: Sequence[str]
+) -> RunCounts | None:
+    """Give the counts of the chosen states, which are part of all when all were counted."""
+    if counts is None or not wanted.statuses:
+        return counts
+    if counts.is_complete:
+        kept = {status: counts.by_status.get(status, 0) for status in wanted.statuses}
+        return RunCounts(kept, is_complete=True)
+    return find_run_counts(environment_ids=environment_ids, wanted=wanted)
 
 
 def _form(place: Place) -> dict[str, Any]:
