@@ -140,7 +140,23 @@ def test_filters_narrow_in_place_and_have_addresses(owner: Operator, shop: Shop)
         page.get_by_test_id("facets").get_by_role("link", name="Queued").click()
         expect(page.locator("h1")).to_have_text("1 run tagged blue")
 
+    def drag(page: Page) -> None:
+        page.goto(shop.path())
+        mark(page)
+        box = page.locator("#histogram").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + 2, box["y"] + 20)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 20, steps=3)
+        page.mouse.up()
+        expect(page.locator("h1")).to_contain_text(re.compile(r"^2 runs from .+ to .+"))
+        page.wait_for_url("**?from=*&to=*")
+        page.locator("#histogram a").first.click()
+        expect(page.locator("h1")).to_contain_text(re.compile(r"^[12] runs? from"))
+        assert is_marked(page)
+
     owner.act(story)
+    owner.act(drag)
 
 
 def test_tabs_turn_without_a_page_load(owner: Operator, shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +10,7 @@ from django.db import connection
 
 from runs import count_selectors
 from runs.contracts import LogBatch, LogLine
-from runs.count_selectors import find_run_counts
+from runs.count_selectors import STEPS, find_run_counts
 from runs.selectors import LOG_PAGE, RunFilter
 from runs.services.logs import append_logs
 from runs.states import ExecutionStatus, RunStatus
@@ -84,7 +85,9 @@ def test_counting_is_bounded(shop: Shop) -> None:
         cursor.execute(COPIES, [100, run_id])
     environment = shop.tenant.environments["prod"].id
     for most, total, is_complete in ((100, 101, False), (101, 101, True), (7, 8, False)):
-        counts = find_run_counts(environment_ids=[environment], wanted=RunFilter(), most=most)
+        counts = find_run_counts(
+            environment_ids=[environment], wanted=RunFilter(), now=datetime.now(UTC), most=most
+        )
         assert counts is not None
         assert (counts.total, counts.is_complete) == (total, is_complete)
 
@@ -109,6 +112,28 @@ def test_a_list_without_its_counts_is_a_list(shop: Shop) -> None:
     with connection.cursor() as cursor:  # the bound was the count's alone
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone() == ("0",)
+
+
+def test_runs_are_counted_by_their_time(shop: Shop) -> None:
+    """Every run is in one step between the first one and now; a filter in time narrows the list."""
+    runs = [shop.trigger() for _ in range(3)]
+    put_in_state(runs[0], RunStatus.CRASHED, ExecutionStatus.FINISHED)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE runs_taskrun SET created_at = created_at - interval '1 hour' WHERE id = %s",
+            [runs[0]],
+        )
+    environment, now = shop.tenant.environments["prod"].id, datetime.now(UTC)
+    counts = find_run_counts(environment_ids=[environment], wanted=RunFilter(), now=now)
+    assert counts is not None
+    assert counts.since is not None
+    assert counts.by_step == {(0, "CRASHED"): 1, (STEPS - 1, "PENDING"): 2}
+    assert counts.until == now
+    page = page_of(browser(shop.person), shop.path())
+    assert page.count('class="bar-bad"') == 1
+    later = (now + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S")
+    assert "No run matches" in page_of(browser(shop.person), f"{shop.path()}?from={later}")
+    assert page_of(browser(shop.person), f"{shop.path()}?to={later}").count("data-row") == 3
 
 
 # -- filters and searches --------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from runs.count_selectors import RunCounts
 from runs.states import FINAL, Event, ExecutionStatus, RunStatus
 from tenants.errors import Invalid
 from webapp.dashboard import machine_paths, run_filters, run_rows, words
+from webapp.dashboard.histogram import histogram
 from webapp.dashboard.run_filters import MAX_VALUES, Filters, read_filters
 from webapp.dashboard.run_rows import count_sentence, example_for, facets
 from webapp.dashboard.run_times import headline, ran, waited
@@ -211,6 +212,43 @@ def test_a_list_says_what_it_is() -> None:
     assert count_sentence(one, some) == f"1 failed or crashed run {rest}"
     assert count_sentence(None, some) == f"Failed or crashed runs {rest}"
     assert count_sentence(many, Filters()) == "More than 10,000 runs"
+
+
+def test_times_come_back_from_their_address() -> None:
+    """A stretch of time is read as it was written, takes the place of a period, and bounds a list."""
+    filters = Filters(periods=("24h",)).between("2026-11-22T11:00:00", "2026-11-22T12:00:00")
+    assert filters.query == "from=2026-11-22T11%3A00%3A00&to=2026-11-22T12%3A00%3A00"
+    read = read_filters({"from": list(filters.since), "to": list(filters.until)})
+    assert read == filters
+    assert read.wanted(NOW).created_from == NOW - timedelta(hours=1)
+    assert read.wanted(NOW).created_to == NOW
+    assert read.phrase("runs") == "runs from 2026-11-22 11:00:00 to 2026-11-22 12:00:00"
+    for text in ("today", "2026-11-22", "2026-11-22T25:00:00"):
+        with pytest.raises(Invalid, match="is no time in UTC"):
+            read_filters({"from": [text]})
+
+
+def test_bars_are_as_high_as_their_runs_are_many() -> None:
+    """Each step that has runs is a bar; the part that failed is marked, and all leads to its runs."""
+    hour = timedelta(hours=1)
+    steps = {(0, "CRASHED"): 1, (0, "EXECUTING"): 3, (47, "EXECUTING"): 8}
+    counts = RunCounts(
+        {"CRASHED": 1, "EXECUTING": 11},
+        by_step=steps,
+        is_complete=True,
+        since=NOW - 48 * hour,
+        until=NOW,
+    )
+    drawn = histogram(counts, Filters(tasks=("pdf",), periods=("7d",)))
+    assert drawn is not None
+    first, last = drawn.bars
+    assert (first.x, first.height, first.bad_height) == (0, 20, 5)
+    assert (last.x, last.height, last.bad_height, last.top) == (47, 40, 0, 0)
+    assert "period" not in first.query
+    assert first.query.startswith("task=pdf&from=2026-11-20T12%3A00%3A00&to=2026-11-20T13")
+    assert drawn.sentence.startswith("12 runs from 2026-11-20 12:00:00 to 2026-11-22 12:00:00 UTC")
+    assert histogram(None, Filters()) is None
+    assert histogram(RunCounts({}, is_complete=True), Filters()) is None
 
 
 def test_states_are_offered_with_their_numbers() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -33,6 +33,8 @@ class Filters(NamedTuple):
     tags: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()  # slugs
     periods: tuple[str, ...] = ()  # a duration until now; at most one
+    since: tuple[str, ...] = ()  # a time in UTC, see `time_text`; at most one, as the next
+    until: tuple[str, ...] = ()
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -69,6 +71,8 @@ class Filters(NamedTuple):
             ("tagged", self.tags),
             ("in project", self.projects),
             ("in the last", tuple(period_text(period) for period in self.periods)),
+            ("from", [read_time(text) for text in self.since]),
+            ("to", [read_time(text) for text in self.until]),
         ):
             if values:
                 parts.append(f"{opening} {_either(values)}")
@@ -76,15 +80,21 @@ class Filters(NamedTuple):
 
     def wanted(self, now: datetime) -> RunFilter:
         """Give what the selector is asked for; projects are narrowed by whoever knows them."""
-        seconds = seconds_of(self.periods[0]) if self.periods else None
+        begins = [_time_of(text) for text in self.since]
+        begins += [now - timedelta(seconds=seconds_of(text) or 0) for text in self.periods]
         return RunFilter(
             statuses=[str(STATUS_BY_NAME[name]) for name in self.statuses],
             tasks=self.tasks,
             regions=self.regions,
             versions=self.versions,
             tags=self.tags,
-            created_from=None if seconds is None else now - timedelta(seconds=seconds),
+            created_from=max(begins, default=None),
+            created_to=_time_of(self.until[0]) if self.until else None,
         )
+
+    def between(self, since: str, until: str) -> Filters:
+        """Give the same conditions for another stretch of time."""
+        return self._replace(periods=(), since=(since,), until=(until,))
 
     def with_status(self, name: str) -> str:
         """Give the query of the same list with only this state, or with any if it has only this."""
@@ -92,7 +102,8 @@ class Filters(NamedTuple):
         return self._replace(statuses=statuses).query
 
 
-KEYS: Final = ("status", "task", "region", "version", "tag", "project", "period")
+KEYS: Final = ("status", "task", "region", "version", "tag", "project", "period", "from", "to")
+TIME: Final = "%Y-%m-%dT%H:%M:%S"
 
 
 def read_filters(values: dict[str, list[str]]) -> Filters:
@@ -113,7 +124,40 @@ def read_filters(values: dict[str, list[str]]) -> Filters:
     for period in filters.periods:
         if seconds_of(period) is None:
             raise Invalid(f"period: {period!r} is no duration such as 24h")
-    return filters._replace(periods=filters.periods[-1:])
+    for text in (*filters.since, *filters.until):
+        _time_of(text)
+    return filters._replace(
+        periods=filters.periods[-1:], since=filters.since[-1:], until=filters.until[-1:]
+    )
+
+
+def time_text(at: datetime, *, round_up: bool = False) -> str:
+    """Give a time as an address has it: UTC, whole seconds.
+
+    >>> time_text(datetime(2026, 11, 22, 12, 0, 1, 500, tzinfo=UTC), round_up=True)
+    '2026-11-22T12:00:02'
+    """
+    exact = at.astimezone(UTC)
+    if round_up and exact.microsecond:
+        exact += timedelta(seconds=1)
+    return exact.strftime(TIME)
+
+
+def read_time(text: str) -> str:
+    """Give a time of an address as it is read.
+
+    >>> read_time("2026-11-22T12:00:02")
+    '2026-11-22 12:00:02'
+    """
+    return text.replace("T", " ")
+
+
+def _time_of(text: str) -> datetime:
+    """Give the time that an address names, or raise `Invalid`."""
+    try:
+        return datetime.strptime(text, TIME).replace(tzinfo=UTC)
+    except ValueError:
+        raise Invalid(f"{text!r} is no time in UTC such as 2026-11-22T12:00:00") from None
 
 
 def period_text(period: str) -> str:
@@ -129,6 +173,8 @@ def period_text(period: str) -> str:
 def _sentence(key: str, value: str) -> str:
     if key == "period":
         return f"in the last {period_text(value)}"
+    if key in {"from", "to"}:
+        return f"{key} {read_time(value)} UTC"
     return f"{key} is {_word_of(value) if key == 'status' else value}"
 
 

@@ -19,6 +19,7 @@ from runs.count_selectors import RunCounts, find_run_counts
 from runs.errors import RunNotFound
 from runs.selectors import RunFilter, RunPage, get_run_among, list_runs
 from webapp.dashboard.access import Place, place_for
+from webapp.dashboard.histogram import histogram
 from webapp.dashboard.parts import is_part
 from webapp.dashboard.run_filters import KEYS, PERIODS, Filters, period_text, read_filters
 from webapp.dashboard.run_rows import count_sentence, example_for, facets, is_live, run_row
@@ -90,11 +91,12 @@ def _counted(place: Place, filters: Filters, now: datetime, *, is_asked: bool) -
     every = filters._replace(statuses=())
     counts = chosen = None
     if is_asked:
-        counts = find_run_counts(environment_ids=environment_ids, wanted=every.wanted(now))
-        chosen = _chosen(counts, filters.wanted(now), environment_ids)
+        counts = find_run_counts(environment_ids=environment_ids, wanted=every.wanted(now), now=now)
+        chosen = _chosen(counts, filters.wanted(now), environment_ids, now)
     return {
         "sentence": count_sentence(chosen, filters),
         "facets": facets(counts, filters),
+        "histogram": histogram(chosen, filters),
         "counts_are_complete": counts is not None and counts.is_complete,
         "is_counted": counts is not None,
     }
@@ -109,15 +111,16 @@ def _refresh_address(request: HttpRequest, *, is_counted: bool) -> str:
 
 
 def _chosen(
-    counts: RunCounts | None, wanted: RunFilter, environment_ids: Sequence[str]
+    counts: RunCounts | None, wanted: RunFilter, environment_ids: Sequence[str], now: datetime
 ) -> RunCounts | None:
     """Give the counts of the chosen states, which are part of all when all were counted."""
     if counts is None or not wanted.statuses:
         return counts
     if counts.is_complete:
+        steps = {key: count for key, count in counts.by_step.items() if key[1] in wanted.statuses}
         kept = {status: counts.by_status.get(status, 0) for status in wanted.statuses}
-        return RunCounts(kept, is_complete=True)
-    return find_run_counts(environment_ids=environment_ids, wanted=wanted)
+        return counts._replace(by_status=kept, by_step=steps)
+    return find_run_counts(environment_ids=environment_ids, wanted=wanted, now=now)
 
 
 def _form(place: Place) -> dict[str, Any]:

@@ -56,6 +56,85 @@
     act();
   });
 
+  // -- dragging over the histogram chooses a stretch of time --------------------------------------
+
+  const LEAST_PX = 6; // less is a click
+  let drag = null; // where it began, and the box that is drawn
+
+  function place(event) {
+    const box = drag.svg.getBoundingClientRect();
+    return Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
+  }
+
+  function draw(event) {
+    const width = drag.svg.viewBox.baseVal.width;
+    const [left, right] = [drag.from, place(event)].sort((one, other) => one - other);
+    drag.box.setAttribute("x", left * width);
+    drag.box.setAttribute("width", (right - left) * width);
+    return [left, right];
+  }
+
+  function choose(left, right) {
+    const began = Date.parse(`${drag.svg.dataset.began}Z`);
+    const length = Date.parse(`${drag.svg.dataset.ended}Z`) - began;
+    const query = new URLSearchParams(location.search);
+    for (const key of ["period", "after", "before", "uncounted"]) query.delete(key);
+    query.set("from", new Date(began + left * length).toISOString().slice(0, 19));
+    query.set("to", new Date(began + right * length + 999).toISOString().slice(0, 19));
+    show(`${location.pathname}?${query}`);
+  }
+
+  function show(address) {
+    window.htmx.ajax("GET", address, { target: "#list", swap: "outerHTML" });
+  }
+
+  // The browser makes a click of where the button is let go; that one leads nowhere.
+  function swallowClick() {
+    const swallow = (event) => {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    };
+    window.addEventListener("click", swallow, { capture: true });
+    window.setTimeout(() => window.removeEventListener("click", swallow, { capture: true }), 50);
+  }
+
+  // htmx does not see links of a drawing as links.
+  document.addEventListener("click", (event) => {
+    const bar = event.target.closest?.("#histogram a");
+    if (!bar || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    show(location.pathname + bar.getAttribute("href"));
+  });
+  document.addEventListener("dragstart", (event) => {
+    if (event.target.closest?.("#histogram")) event.preventDefault(); // no link is carried away
+  });
+  document.addEventListener("pointerdown", (event) => {
+    const svg = event.target.closest?.("#histogram");
+    if (!svg || event.button !== 0) return;
+    const box = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    box.setAttribute("class", "chosen");
+    box.setAttribute("height", "100%");
+    svg.append(box);
+    drag = { svg, box, from: 0, began: event.clientX };
+    drag.from = place(event);
+  });
+  document.addEventListener("pointermove", (event) => { if (drag) draw(event); });
+  document.addEventListener("pointerup", (event) => {
+    if (!drag) return;
+    const [left, right] = draw(event);
+    const isDrag = Math.abs(event.clientX - drag.began) >= LEAST_PX;
+    drag.box.remove();
+    if (isDrag) {
+      swallowClick();
+      choose(left, right);
+    }
+    drag = null;
+  });
+  document.addEventListener("pointercancel", () => {
+    drag?.box.remove();
+    drag = null;
+  });
+
   // -- copying ---------------------------------------------------------------------------------
 
   async function copy(button) {
