@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from deployments.region_snapshot import load_liveness, load_region_snapshot
 from deployments.regions import Refused, ResolveRequest, resolve_base
 from deployments.worker_groups import check_default_group
-from flags.catalog import DEFAULT_GROUP
-from flags.selectors import read_global_flags
+from flags.catalog import DEFAULT_GROUP, MIGRATION_ENABLED
+from flags.enrollment import Enrollment, bucket_of, enroll
+from flags.selectors import get_organization_values, read_global_flags
 from flags.services import check_global_values
 from flags.values import FlagSnapshot, flag_snapshot
 from rollout.population import get_members
-from rollout.preview import FORMS, Home, Member, Side, decide_preview, home_for, home_of
+from rollout.preview import FORMS, Home, Member, Side, decide_preview, form_of, home_for, home_of
 from runs.hourly_counts import HOURS_OF_WEEK
 from runs.placement import PlacementRegions, routes_of
+from tenants.selectors import get_organization
 from tenants.staff_selectors import list_titles
 
 if TYPE_CHECKING:
@@ -56,6 +58,26 @@ class ProposalPreview:
     is_subset: bool  # some move out and nobody moves in
     joining: MovingSide
     leaving: MovingSide
+
+
+class OverridePreview(NamedTuple):
+    """What a change of one organization's switch would do; nobody else is affected."""
+
+    now: Enrollment
+    then: Enrollment
+
+
+def preview_override(organization_id: str, *, value: bool | None) -> OverridePreview:
+    """Say whether an organization would take part if its own switch were this, or not set.
+
+    Raise `NotFound` for an unknown organization.
+    """
+    organization = get_organization(organization_id).organization
+    override = get_organization_values(organization_id).get(MIGRATION_ENABLED)
+    read, bucket = read_global_flags(), bucket_of(organization_id)
+    flags = flag_snapshot(read.in_effect, revision=read.revision)
+    now, then = (FORMS[form_of(organization.plan, one, bucket)] for one in (override, value))
+    return OverridePreview(enroll(now, flags), enroll(then, flags))
 
 
 def preview_global_flags(values: Mapping[str, Any]) -> ProposalPreview:

@@ -91,6 +91,7 @@ class GatewaySettings:
     timeout_ms: int  # COMPUTE_GATEWAY_TIMEOUT_MS: of a whole call
     create_max_attempts: int  # COMPUTE_INSTANCE_CREATE_MAX_ATTEMPTS
     create_base_delay_ms: int  # COMPUTE_INSTANCE_CREATE_RETRY_BASE_DELAY_MS
+    finish_grace_s: float  # COMPUTE_INSTANCE_FINISH_GRACE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +228,7 @@ def _gateway(reader: Reader) -> GatewaySettings:
         timeout_ms=reader.whole("COMPUTE_GATEWAY_TIMEOUT_MS", 30_000, least=1),
         create_max_attempts=reader.whole(attempts, 3, least=1, most=10),
         create_base_delay_ms=reader.whole(delay_ms, 250, most=10_000),
+        finish_grace_s=reader.positive("COMPUTE_INSTANCE_FINISH_GRACE_SECONDS", 15, least=0),
     )
 
 

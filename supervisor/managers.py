@@ -55,5 +55,9 @@ def _compute_manager(settings: Settings, on_exit: Callable[[Exited], None]) -> W
         max_attempts=settings.gateway.create_max_attempts,
         base_delay_ms=settings.gateway.create_base_delay_ms,
     )
-    options = ComputeOptions(supervisor=settings.instance_name, retry=retry)
+    options = ComputeOptions(
+        supervisor=settings.instance_name,
+        retry=retry,
+        finish_grace_s=settings.gateway.finish_grace_s,
+    )
     return ComputeManager(gateway, options, on_exit=on_exit)

@@ -110,6 +110,7 @@ def web_process(
         "DATABASE_URL": database_url,
         "CROSSFADE_PROCESS": "web",
         "RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS": "0",
+        "CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS": "1",
         "PYTHONPATH": str(ROOT),
         **extra,
     }

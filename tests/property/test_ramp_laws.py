@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flags.ramps import (
+    DueStep,
     MovingDial,
     Step,
     due_steps,
@@ -58,7 +59,7 @@ def test_each_step_is_noted_once_whenever_somebody_looks(
     steps: tuple[Step, ...], looks: list[float]
 ) -> None:
     """However often and late one looks, each step that has begun comes once and in order."""
-    noted, seen = 0, []
+    noted, seen = 0, list[DueStep]()
     for elapsed_s in sorted(looks):
         found = due_steps(steps, noted=noted, elapsed_s=elapsed_s)
         seen.extend(found)

@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from deployments.regions import CONTAINER, MANAGED, MICROVM, region_snapshot
 from flags.ramps import RampState
+from webapp.admin.ramp_words import Track, position_text, track_of
 from webapp.admin.tables import Cell, Fact, facts, word
 from webapp.dashboard.words import Word, count_text, moment
 
@@ -66,7 +67,8 @@ class Dial(NamedTuple):
     sentence: str
     href: str
     ramp: str  # where its ramp stands, "" without one
-    marks: tuple[int, ...]  # the values its ramp goes through
+    ramp_href: str
+    track: Track
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,20 +189,10 @@ def _dial(dial: DialStanding, ramp: RampView | None, room: RoomFacts) -> Dial:
         dial.percent,
         sentence,
         f"{reverse('admin:flags')}#{dial.key}",
-        "" if ramp is None else _ramp_text(ramp, room.now),
-        () if ramp is None else tuple(step.value for step in ramp.steps),
+        "" if ramp is None else position_text(ramp, room.now),
+        "" if ramp is None else reverse("admin:ramp", args=[ramp.id]),
+        track_of(ramp, dial.percent),
     )
-
-
-def _ramp_text(ramp: RampView, now: datetime) -> str:
-    """Say which step of its schedule a ramp is at, and what comes next."""
-    at = f"Step {ramp.step + 1} of {len(ramp.steps)}"
-    if ramp.state is RampState.PAUSED:
-        because = f": {ramp.stopped_because}" if ramp.stopped_because else ""
-        return f"{at}, paused{because}."
-    if ramp.next_at is None or ramp.next_value is None:
-        return f"{at}, the last one."
-    return f"{at}; {ramp.next_value} % at {clock_of(ramp.next_at, now)}."
 
 
 def health(room: RoomFacts) -> tuple[Fact, ...]:

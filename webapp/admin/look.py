@@ -87,6 +87,7 @@ LOOK: Final[dict[str, Any]] = {
                     "active": _is_control_room,
                 },
                 _item("Feature flags", "toggle_on", "flags"),
+                _item("Ramps", "stairs", "ramps"),
                 _item("Overrides", "rule", "overrides"),
                 _item("Move what waits", "move_down", "move_queued"),
                 _item("Explain", "help_center", "explain"),

@@ -29,6 +29,7 @@ from webapp.admin import (
     moving,
     organizations,
     overrides,
+    ramps,
     replicas,
     runs,
 )
@@ -89,6 +90,9 @@ ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
     ("overrides/", overrides.listing, "overrides"),
     ("flags/", flags.everyone, "flags"),
     ("migration/move-queued/", moving.move_waiting, "move_queued"),
+    ("ramps/", ramps.listing, "ramps"),
+    ("ramps/new/", ramps.create, "ramp_new"),
+    ("ramps/<str:ramp_id>/", ramps.detail, "ramp"),
     ("organizations/", organizations.listing, "organizations"),
     ("organizations/<str:organization_id>/", organizations.detail, "organization"),
     ("organizations/<str:organization_id>/plan/", organizations.plan, "organization_plan"),

@@ -67,7 +67,7 @@ def _read_line() -> str:
 
 
 def _ask() -> str:
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("Password again: ") != password:
+    typed, again = getpass.getpass("Password: "), getpass.getpass("Password again: ")
+    if typed != again:
         raise CommandError("the two passwords differ")
-    return password
+    return typed

@@ -6,6 +6,6 @@ from runs.sql import sql_of
 
 
 class Migration(migrations.Migration):
-    dependencies = [("runs", "0008_batch_indexes")]
+    dependencies = [("runs", "0009_batches_by_environment")]
 
     operations = [migrations.RunSQL(sql_of("moving"), migrations.RunSQL.noop)]
