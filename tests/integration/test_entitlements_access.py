@@ -83,6 +83,7 @@ def test_without_access_every_way_to_a_new_run_is_refused(world: World) -> None:
         world.api.post(TRIGGER, {"payload": {}}),
         world.api.post(TRIGGER, {"options": {"region": "nowhere"}}),  # before any routing
         world.api.post(BATCHES, {"runCount": 1}),
+        world.api.post("/api/v2/tasks/batch", {"items": [{"task": "hello", "payload": {}}]}),
         upload(world.api, batch_id, [item(0)]),
         world.api.post(f"/api/v1/runs/{run_id}/replay", {}),
     ):
