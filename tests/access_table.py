@@ -78,6 +78,7 @@ ROUTES: dict[str, Route] = {
     f"POST {RUN}/reschedule": Route(KEY, 404, {"delay": "1h"}),
     "POST /api/v2/runs/{run_id}/cancel": Route(KEY, 404, {}),
     "POST /api/v3/batches": Route(KEY, None, {"runCount": 1}),
+    "POST /api/v2/tasks/batch": Route(KEY, None, {"items": [{"task": "hello"}]}),
     "POST /api/v3/batches/{batch_id}/items": Route(KEY, 404, {}),
     "GET /api/v2/batches/{batch_id}": Route(KEY, 404),
     "GET /api/v1/batches/{batch_id}/results": Route(KEY, 404),

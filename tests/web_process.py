@@ -105,6 +105,7 @@ def web_process(database_url: str, log_file: Path) -> Generator[httpx.Client, No
         "DATABASE_URL": database_url,
         "CROSSFADE_PROCESS": "web",
         "RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS": "0",
+        "CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS": "1",
         "PYTHONPATH": str(ROOT),
     }
     with log_file.open("wb") as log:

@@ -81,7 +81,11 @@ DATABASES = {
         "ENGINE": "django.db.backends.postgresql",
         "CONN_MAX_AGE": 0,  # connections live in the pool, which long polls give theirs back to
         "OPTIONS": {
-            "pool": {"min_size": 1, "max_size": ENV.database_pool_size, "timeout": 10},
+            "pool": {
+                "min_size": 1,
+                "max_size": ENV.database_pool_size,
+                "timeout": ENV.database_pool_timeout_s,
+            },
             "application_name": f"crossfade-{ENV.process_name}",
             "prepare_threshold": NEVER_BY_ITSELF,
         },

@@ -13,6 +13,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from compute.throttle import Allowance, Buckets
 from tenants.errors import Conflict, Invalid, Refused
 from tenants.members import Asking, add_member, change_member
 from tenants.people_selectors import MemberView, list_members
@@ -21,7 +22,6 @@ from tenants.words import Role
 from webapp.dashboard.access import Place, Viewer, origin_for, place_for, require
 from webapp.dashboard.answers import see_other
 from webapp.dashboard.words import Moment, moment
-from webapp.throttle import Allowance, Buckets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
