@@ -104,6 +104,12 @@ def get_organization_values(organization_id: str) -> Mapping[str, Any]:
     return valid_values(dict(rows.values_list("key", "value")), scope=Scope.ORGANIZATION)
 
 
+def list_organizations_with(key: str, value: object) -> list[str]:
+    """Give the organizations whose own value of flag `key` is exactly this."""
+    rows = OrganizationFlag.objects.filter(key=key, value=value).order_by("organization_id")
+    return list(rows.values_list("organization_id", flat=True))
+
+
 def get_global_value(key: str) -> Any:
     """Give the value of one flag for everyone, its default when it is not set."""
     return get_global_values().get(key, CATALOG[key].default)

@@ -132,6 +132,14 @@ def ledger_write(
             transaction.on_commit(partial(feed.announce, write.revision, tuple(write.touched)))
 
 
+def lock_ledger() -> None:
+    """Let no other write begin until the caller's transaction ends.
+
+    For those who read what was written so far and write by it: what they have read stays true.
+    """
+    _lock_head()
+
+
 def _lock_head() -> Revision:
     """Lock the revision's row, which a restored or emptied database may not have any more."""
     head = Revision.objects.select_for_update().filter(id=1).first()
@@ -201,6 +209,7 @@ class AuditVerdict:
     checked: int  # rows that are as they were written
     bad_row: int | None = None  # the id of the first row that is not; None with a problem: the end
     problem: str | None = None  # None: the whole chain is as it was written
+    newest_hash: str = GENESIS  # of a valid chain; whoever keeps it sees when all of it is replaced
 
     @property
     def is_valid(self) -> bool:
@@ -229,8 +238,15 @@ def verify_audit(*, chunk: int = 1000) -> AuditVerdict:
 
 def _verdict_at_end(prev_hash: str, head: str, checked: int) -> AuditVerdict:
     if prev_hash == head:
-        return AuditVerdict(checked)
-    return AuditVerdict(checked, problem="the newest rows are missing, or rows were added by hand")
+        return AuditVerdict(checked, newest_hash=head)
+    last = AuditRow.objects.filter(hash=head).first() if head else None
+    if last is None and head:
+        return AuditVerdict(checked, problem="the newest rows are missing")
+    added = AuditRow.objects.filter(id__gt=0 if last is None else last.id).order_by("id")
+    good = checked - added.count()
+    return AuditVerdict(
+        good, bad_row=added[0].id, problem="it was added by hand, after the last write"
+    )
 
 
 def _problem_of(row: AuditRow, prev_hash: str) -> str | None:

@@ -39,6 +39,7 @@ RECONCILE_EVERY_S = {
     "count_runs": 10.0,
     "compare_books": 60.0,
     "forget_old_runs": 60.0,
+    "forget_old_batches": 60.0,
     "end_late_deployments": 60.0,
     "sweep_artifacts": 3600.0,
     "forget_old_keys": 600.0,

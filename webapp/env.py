@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
+from urllib.parse import urlsplit
 
 import environ
 
@@ -28,6 +29,15 @@ class InvalidEnvironment(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EntitlementsEnv:
+    """The service that says what organizations pay."""
+
+    url: str  # ENTITLEMENTS_URL: "" means that plans are set by hand
+    token: str  # ENTITLEMENTS_TOKEN: what the service is shown; "" for none
+    timeout_ms: int  # ENTITLEMENTS_TIMEOUT_MS: of a whole question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Env:
     """What the control plane takes from its environment."""
 
@@ -43,6 +53,7 @@ class Env:
     artifacts_dir: str  # CROSSFADE_ARTIFACTS_DIR: the folder of the default file storage
     log_file: str  # CROSSFADE_LOG_FILE: "" writes the JSON lines to standard error
     process_name: str  # CROSSFADE_PROCESS: which process of the Procfile this is
+    database_pool_timeout_s: int  # CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS
     database_pool_size: int  # CROSSFADE_DATABASE_POOL_SIZE: connections a process keeps at most
     reload_interval_ms: int  # GLOBAL_FLAGS_RELOAD_INTERVAL_MS: the safety net of every registry
     backing_stale_ms: int  # MIGRATION_BACKING_STALE_MS: a group without heartbeat is not live
@@ -50,6 +61,7 @@ class Env:
     timeout_executing_ms: int  # RUN_ENGINE_TIMEOUT_EXECUTING
     timeout_executing_with_waitpoints_ms: int  # RUN_ENGINE_TIMEOUT_EXECUTING_WITH_WAITPOINTS
     timeout_pending_cancel_ms: int  # RUN_ENGINE_TIMEOUT_PENDING_CANCEL
+    timeout_suspended_ms: int  # RUN_ENGINE_TIMEOUT_SUSPENDED
     max_duration_grace_ms: int  # RUN_ENGINE_MAX_DURATION_GRACE_MS: what runners get to end it first
     retention_days_free: int  # RUN_RETENTION_DAYS_FREE: 0 keeps runs for ever
     retention_days_paid: int  # RUN_RETENTION_DAYS_PAID
@@ -59,6 +71,7 @@ class Env:
     retry_warm_start_threshold_ms: int  # RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS
     batch_rate_limit: tuple[int, int, int] | None  # BATCH_RATE_LIMIT: most, refill, per seconds
     flags_require_reason: bool  # FLAGS_REQUIRE_REASON: staff writes without X-Reason are refused
+    entitlements: EntitlementsEnv
 
 
 def read_env(source: Mapping[str, str]) -> Env:
@@ -87,6 +100,9 @@ def _read(reader: environ.Env) -> Env:
         log_file=reader.str("CROSSFADE_LOG_FILE", default=""),
         process_name=reader.str("CROSSFADE_PROCESS", default="web"),
         database_pool_size=_whole(reader, "CROSSFADE_DATABASE_POOL_SIZE", 16, least=1),
+        database_pool_timeout_s=_whole(
+            reader, "CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS", 10, least=1
+        ),
         reload_interval_ms=_whole(
             reader, "GLOBAL_FLAGS_RELOAD_INTERVAL_MS", 5000, least=MIN_RELOAD_INTERVAL_MS
         ),
@@ -101,6 +117,7 @@ def _read(reader: environ.Env) -> Env:
         timeout_pending_cancel_ms=_whole(
             reader, "RUN_ENGINE_TIMEOUT_PENDING_CANCEL", 60_000, least=1
         ),
+        timeout_suspended_ms=_whole(reader, "RUN_ENGINE_TIMEOUT_SUSPENDED", 600_000, least=1),
         max_duration_grace_ms=_whole(reader, "RUN_ENGINE_MAX_DURATION_GRACE_MS", 60_000, least=0),
         retention_days_free=_days(reader, "RUN_RETENTION_DAYS_FREE", 30),
         retention_days_paid=_days(reader, "RUN_RETENTION_DAYS_PAID", 90),
@@ -114,6 +131,7 @@ def _read(reader: environ.Env) -> Env:
         ),
         batch_rate_limit=_bucket(reader, "BATCH_RATE_LIMIT"),
         flags_require_reason=_switch(reader, "FLAGS_REQUIRE_REASON"),
+        entitlements=_entitlements(reader),
     )
 
 
@@ -171,6 +189,28 @@ def _bucket(reader: environ.Env, name: str) -> tuple[int, int, int] | None:
         )
     most, refill, refill_s = map(int, parts)
     return most, refill, refill_s
+
+
+def _entitlements(reader: environ.Env) -> EntitlementsEnv:
+    return EntitlementsEnv(
+        url=_address(reader, "ENTITLEMENTS_URL"),
+        token=reader.str("ENTITLEMENTS_TOKEN", default="").strip(),
+        timeout_ms=_whole(reader, "ENTITLEMENTS_TIMEOUT_MS", 5000, least=1),
+    )
+
+
+def _address(reader: environ.Env, name: str) -> str:
+    """Read the address of a service, which may have a path; "" when it is unset."""
+    text = str(reader.str(name, default="")).strip()
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_plain = not (parts.query or parts.fragment or parts.username or parts.password)
+    except ValueError:
+        is_address = is_plain = False
+    if text and not (is_address and is_plain):
+        raise InvalidEnvironment(f"{name} is no address such as https://billing.example.com/v1")
+    return text.rstrip("/")
 
 
 def _switch(reader: environ.Env, name: str) -> bool:

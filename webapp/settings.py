@@ -25,6 +25,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django_htmx",  # the file of htmx, and what it says about a request
     "ledger",
     "tenants",
     "flags",
@@ -63,9 +64,11 @@ TEMPLATES = [
         "APP_DIRS": True,  # the layout of the operators' pages
         "OPTIONS": {
             "context_processors": [
+                "webapp.dashboard.migration_state.migration_state",
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "webapp.dashboard.theme.theme",
             ]
         },
     }
@@ -79,7 +82,11 @@ DATABASES = {
         "ENGINE": "django.db.backends.postgresql",
         "CONN_MAX_AGE": 0,  # connections live in the pool, which long polls give theirs back to
         "OPTIONS": {
-            "pool": {"min_size": 1, "max_size": ENV.database_pool_size, "timeout": 10},
+            "pool": {
+                "min_size": 1,
+                "max_size": ENV.database_pool_size,
+                "timeout": ENV.database_pool_timeout_s,
+            },
             "application_name": f"crossfade-{ENV.process_name}",
             "prepare_threshold": NEVER_BY_ITSELF,
         },

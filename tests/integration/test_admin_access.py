@@ -8,6 +8,7 @@ import pytest
 from django.urls import reverse
 
 from deployments.staff_selectors import list_any_deployments
+from ledger.selectors import list_audit
 from tests.api_client import ApiClient
 from tests.browsing import Shop, browser, make_shop, page_of
 from tests.factories import make_person, make_worker_group
@@ -32,6 +33,7 @@ def every_page(shop: Shop) -> list[str]:
         "run_id": shop.trigger(),
         "deployment_id": list_any_deployments().rows[0].deployment.id,
         "ramp_id": draft(),
+        "audit_id": str(list_audit().rows[0].id),
     }
     return [
         reverse(f"admin:{name}", args=[ids[key] for key in re.findall(r"<str:(\w+)>", route)])
@@ -82,8 +84,16 @@ def test_pages_to_read_take_no_forms(shop: Shop) -> None:
     """Runs, deployments, environments and the audit cannot be written, deleted or moved."""
     staff = make_staff()
     token = staff.form("/admin/flags/")["csrfmiddlewaretoken"]
-    writable = ("/flags/", "/plan/", "/worker-groups/", "/ramps/")
-    to_read = ("/admin/worker-groups/", "/admin/ramps/")
+    writable = (
+        "/flags/",
+        "/plan/",
+        "/worker-groups/",
+        "/kill/",
+        "/move-queued/",
+        "/audit/",
+        "/ramps/",
+    )
+    to_read = {"/admin/worker-groups/", "/admin/audit/", "/admin/ramps/"}
     for path in every_page(shop):
         if not any(part in path for part in writable) or path in to_read:
             answer = staff.client.post(path, {"csrfmiddlewaretoken": token})

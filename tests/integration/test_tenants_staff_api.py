@@ -46,6 +46,7 @@ def every_route(tenant: Tenant) -> list[tuple[str, str, object]]:
         ("GET", "/admin/api/v1/feature-flags", None),
         ("POST", "/admin/api/v1/feature-flags", {"hasComputeAccess": True}),
         ("POST", "/admin/api/v1/migration/kill", {}),
+        ("POST", "/admin/api/v1/migration/move-queued", {"region": "us", "to": "CONTAINER"}),
         ("POST", "/admin/api/v1/migration/preview", {"flags": {}}),
         ("GET", f"{ORGS}/{tenant.organization.id}/feature-flags", None),
         ("POST", f"{ORGS}/{tenant.organization.id}/feature-flags", {"hasComputeAccess": True}),
@@ -57,6 +58,7 @@ def every_route(tenant: Tenant) -> list[tuple[str, str, object]]:
         ("POST", "/admin/api/v1/ramps/ramp_x/start", None),
         ("GET", "/admin/api/v1/runs/run_x", None),
         ("GET", "/admin/api/v1/audit", None),
+        ("POST", f"/admin/api/v1/audit/{list_audit().rows[0].id}/revert", {}),
         ("GET", "/admin/api/v1/replicas", None),
         ("GET", "/admin/api/v1/reconcilers", None),
     ]

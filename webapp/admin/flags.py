@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from flags.catalog import FlagType
+from flags.raw_selectors import list_invalid_values
 from flags.selectors import get_global_values, list_moving_ramps
 from ledger.selectors import AuditEntry, current_revision, list_audit, list_keys_changed_after
 from tenants.freshness import StaleRevision
@@ -70,6 +71,7 @@ class Row(NamedTuple):
     typed: str
     is_unset: bool  # the box is ticked
     problem: str
+    invalid: str  # what is stored and not allowed, "" when nothing is
 
 
 class Shown(NamedTuple):
@@ -260,9 +262,14 @@ def _last_write(target: Target, key: str, revision: int) -> AuditEntry | None:
 
 def _rows(target: Target, draft: Draft, problems: Mapping[str, str]) -> list[Row]:
     shown = Shown(get_global_values(), list_moving_ramps(), datetime.now(UTC))
-    return [
+    invalid = list_invalid_values(target.org_id)
+    rows = [
         _row(spec, target, draft, shown, problems.get(spec.key, ""))
         for spec in specs_by_key().values()
+    ]
+    return [
+        row._replace(invalid=json.dumps(invalid[row.spec.key])) if row.spec.key in invalid else row
+        for row in rows
     ]
 
 
@@ -285,6 +292,7 @@ def _row(spec: FlagSpec, target: Target, draft: Draft, shown: Shown, problem: st
         typed=typed_text(spec, value) if sent is None else sent.typed,
         is_unset=sent is not None and sent.is_unset,
         problem=problem,
+        invalid="",
     )
 
 

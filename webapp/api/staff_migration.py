@@ -1,19 +1,20 @@
-"""What staff ask about the migration: where a run would go, and why; who a change would move."""
+"""What staff ask about the migration: where a run goes, whom a change moves; moving what waits."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from flags.catalog import Scope
 from rollout.explain import Explanation, explain
+from rollout.moving import MoveWish, move_queued, preview_move
 from rollout.proposal import MovingSide, preview_global_flags
 from tenants.errors import Invalid, Problem
-from webapp.api.auth import PersonRequest, staff_token
+from webapp.api.auth import PersonRequest, origin_of, staff_token
 from webapp.api.json_object import read_object
-from webapp.api.shapes import Answer, new_router
+from webapp.api.shapes import Answer, Body, Label, new_router
 from webapp.api.staff_flags import flags_schema
 from webapp.api.staff_parts import EnvironmentPart, OrganizationPart
 
@@ -63,6 +64,35 @@ def get_explanation(
     """Say where a run triggered at this moment would go, and why; nothing is triggered."""
     found = explain(organization_id, environment_slug=environment, region=region or None)
     return _answer(found)
+
+
+class MoveBody(Body):
+    """Which waiting runs go where: those of a region, with `org` of one organization only."""
+
+    region: Label
+    to: Literal["CONTAINER", "MICROVM"]
+    org: str | None = None
+    dry_run: bool = False
+
+
+class MoveAnswer(Answer):
+    """What waited, by the worker queue it waited on, and how much of it was moved."""
+
+    count: int
+    moved: int
+    by_queue: dict[str, int]
+
+
+@router.post("/migration/move-queued", response=MoveAnswer)
+def post_move_queued(request: PersonRequest, body: MoveBody) -> MoveAnswer:
+    """Move waiting runs to containers or to the backing; with `dryRun` only count them."""
+    wish = MoveWish(body.region, body.to, body.org)
+    if body.dry_run:
+        preview, moved = preview_move(wish), 0
+    else:
+        done = move_queued(wish, **origin_of(request, request.auth))
+        preview, moved = done.preview, done.moved
+    return MoveAnswer(count=preview.count, moved=moved, by_queue=dict(preview.by_queue))
 
 
 class MovingPart(Answer):

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("runs", "0008_batch_indexes")]
+    dependencies = [("runs", "0010_moving")]
 
     operations = [
         migrations.CreateModel(
