@@ -68,6 +68,7 @@ OTHERWISE: Final = "This change cannot be reverted."
 # Why what was recorded under a kind and key, or under any key of a kind, cannot come back.
 REFUSALS: Final[Mapping[tuple[str, str], str]] = {
     ("organization", "created"): "What was made stays: an organization cannot be unmade.",
+    ("project", "created"): "What was made stays: a project and its keys cannot be unmade.",
     ("worker_group", "created"): "What was made stays; hide the worker group instead.",
     ("worker_group", "token"): "A replaced token cannot come back; give the group a new one.",
     ("key", "created"): "What was made stays; revoke the key instead.",

@@ -16,8 +16,13 @@ from django.test import Client
 from deployments.queue_selectors import list_queues
 from flags.selectors import list_ramps
 from ledger.selectors import list_audit
+from tenants.people_selectors import list_tokens
+from tenants.selectors import find_user_id
+from tenants.services import create_user, set_membership
+from tenants.words import Role
 from tests.browsing import REGION, Shop
 from tests.deploying import Author, metadata, task
+from tests.factories import NOW, ORIGIN
 from tests.operating import REASON, Staff, fields_of
 from tests.ramping import draft
 
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
     from tests.api_client import ApiClient
 
+NEWCOMER: Final = "newcomer@example.com"
 FREE: Final = "computeMigrationFreePercentage"
 PAID: Final = "computeMigrationPaidPercentage"
 ACCESS: Final = "hasComputeAccess"
@@ -69,6 +75,20 @@ class Stage(NamedTuple):
         """Send the form of an operators' page, as it was shown but for what was typed."""
         fields = {**self.staff.form(path), **typed, "reason": REASON}
         return self.staff.client.post(path, fields)
+
+    def post(self, path: str, **fields: str) -> Any:
+        """Send a form with no more than its token and these fields."""
+        sent = {"csrfmiddlewaretoken": self.token(), **fields}
+        return self.staff.client.post(path, sent)
+
+    def token(self) -> str:
+        """Give what every form of this browser carries."""
+        return self.staff.form("/admin/flags/")["csrfmiddlewaretoken"]
+
+    def room(self, path: str, **fields: str) -> Any:
+        """Send a form of a member's page, which staff may as well."""
+        slug = self.shop.tenant.organization.slug
+        return self.post(f"/orgs/{slug}/prod/{path}", **fields)
 
     def flags(self, path: str, **typed: str) -> Any:
         """Change flags on a page: edit, review, apply."""
@@ -118,6 +138,15 @@ def _staff(method: str, path: str, body: Any, *rows: str) -> Write:
         return stage.call(method, path.format(**things), body)
 
     return Write(do, _rows(*rows))
+
+
+def _room(path: str, fields: dict[str, str], *rows: str) -> Write:
+    """Give a form of a member's page below the place of the stage's organization."""
+
+    def do(stage: Stage) -> Any:
+        return stage.room(path.format(ref=stage.shop.tenant.project.ref), **fields)
+
+    return Write(do, _rows(*rows), has_reason=False)
 
 
 _NEW_ORGANIZATION = ("organization created", "key created")
@@ -246,6 +275,48 @@ WRITES: Final[Mapping[str, Write]] = {
         _rows("environment currentVersion"),
         has_reason=False,
     ),
+    # members' pages
+    "/orgs/*/*/regions/*": _room("regions/{ref}", {"region": "spare"}, "project defaultGroupId"),
+    "/orgs/*/*/keys/new/*": Write(
+        lambda stage: stage.room(
+            f"keys/new/{stage.environment_id}", replaces=stage.shop.tenant.key_ids["prod"]
+        ),
+        _rows("key created", "key revokedAt"),
+        has_reason=False,
+    ),
+    "/orgs/*/*/keys/*/revoke": Write(
+        lambda stage: stage.room(
+            f"keys/{stage.shop.tenant.key_ids['prod']}/revoke",
+            last4=stage.shop.tenant.keys["prod"][-4:],
+        ),
+        _rows("key revokedAt"),
+        has_reason=False,
+    ),
+    "/orgs/*/*/members/add": Write(
+        lambda stage: stage.room("members/add", email=NEWCOMER, role="admin"),
+        _rows(f"organization member {NEWCOMER}"),
+        prepare=lambda _stage: _make_newcomer(),
+        has_reason=False,
+    ),
+    "/orgs/*/*/members/*": Write(
+        lambda stage: stage.room(f"members/{find_user_id(NEWCOMER)}", role="member"),
+        _rows(f"organization member {NEWCOMER}"),
+        prepare=lambda stage: _join(stage, _make_newcomer()),
+        has_reason=False,
+    ),
+    "/orgs/*/*/settings/projects": _room(
+        "settings/projects", {"name": "Another"}, "project created", "key created"
+    ),
+    "/tokens": Write(
+        lambda stage: stage.post("/tokens", name="another", seen=_newest_token(stage)),
+        _rows("token created"),
+        has_reason=False,
+    ),
+    "/tokens/*/revoke": Write(
+        lambda stage: stage.post(f"/tokens/{_newest_token(stage)}/revoke"),
+        _rows("token revokedAt"),
+        has_reason=False,
+    ),
     # operators' pages
     "/admin/flags/": Write(
         lambda stage: stage.flags("/admin/flags/", **{FREE: "78"}), _rows(f"global {FREE}")
@@ -273,6 +344,14 @@ WRITES: Final[Mapping[str, Write]] = {
     "/admin/migration/kill/": Write(
         lambda stage: stage.form("/admin/migration/kill/"),
         _rows("global computeMigrationEnabled"),
+    ),
+    "/admin/ramps/new/": Write(
+        lambda stage: stage.form("/admin/ramps/new/", flag=PAID), _rows("ramp created")
+    ),
+    "/admin/ramps/*/": Write(
+        lambda stage: stage.form(f"/admin/ramps/{list_ramps()[0].id}/", action="start"),
+        _rows("ramp state", f"global {PAID}"),
+        prepare=lambda _stage: draft(flag=PAID),
     ),
     "/admin/migration/move-queued/": Write(
         lambda stage: stage.form(f"/admin/migration/move-queued/?region={REGION}&to=CONTAINER"),
@@ -315,6 +394,27 @@ def _create_staff() -> None:
         sys.stdin = terminal
 
 
+def _make_newcomer() -> str:
+    """Make a person who is a member of nothing, and give their id."""
+    return create_user(email=NEWCOMER, password=None, now=NOW, **ORIGIN)
+
+
+def _join(stage: Stage, user_id: str) -> None:
+    """Make somebody an admin of the stage's organization."""
+    set_membership(
+        user_id=user_id,
+        organization_id=stage.organization_id,
+        role=Role.ADMIN,
+        now=NOW,
+        **ORIGIN,
+    )
+
+
+def _newest_token(stage: Stage) -> str:
+    """Give the id of the staff person's newest token."""
+    return list_tokens(stage.staff.person.id)[0].id
+
+
 def _waiting_deployment(stage: Stage) -> str:
     """Give the deployment that is not finalized yet."""
     rows = stage.author.get("/api/v1/deployments").json()["data"]
@@ -336,13 +436,14 @@ def _streamed(answer: Any) -> Any:
 _RUNS = "runs are what customers do, not how the platform is set; their snapshots keep each step"
 _CODE = "an upload; the audit has the version that becomes current"
 _ENGINE = "the engine's own; the run's snapshots keep each step"
-_SESSION = "a session, which sets nothing"
+_SESSION = "a session or a cookie, which sets nothing"
 _READS = "it only reads"
 
 NOT_AUDITED: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (
             "POST /api/v1/tasks/{taskId}/trigger",
+            "POST /api/v2/tasks/batch",
             "POST /api/v1/runs/{run_id}/replay",
             "POST /api/v1/runs/{run_id}/tags",
             "POST /api/v1/runs/{run_id}/reschedule",
@@ -383,7 +484,7 @@ NOT_AUDITED: Final[Mapping[str, str]] = {
     },
     "POST /engine/v1/worker-actions/connect": _ENGINE,
     "POST /engine/v1/worker-actions/heartbeat": _ENGINE,
-    **dict.fromkeys(("/login", "/logout", "/admin/logout/"), _SESSION),
+    **dict.fromkeys(("/login", "/logout", "/admin/logout/", "/theme"), _SESSION),
     **dict.fromkeys(("/healthz", "/readyz", "/metrics"), _READS),
     "POST /admin/api/v1/migration/preview": _READS,
     "verify_audit": _READS,

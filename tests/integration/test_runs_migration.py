@@ -349,7 +349,7 @@ class TestWhatCustomersSee:
             filled = re.sub(r"\{(\w+)\}", lambda place: ids[place[1]], path)
             answer = readers[known.door].get(filled)
             assert answer.status_code < 400 or filled.endswith("/result"), filled
-            found[f"{when} {filled}"] = answer.content.decode() + str(answer.headers)
+            found[f"{when} {filled}"] = b"".join(answer).decode() + str(answer.headers)
         return found
 
     def _ids(self, world: World, run_id: str) -> dict[str, str]:
