@@ -242,6 +242,9 @@ def test_a_new_project_can_be_used_at_once(shop: Shop, owner: PersonWithToken) -
     assert narrowed.count('data-testid="run"') == 1
     assert made in narrowed
     assert "1 run in project mail" in narrowed
+    assert f'href="{shop.path(environment="stg")}?project=mail"' in narrowed
+    assert "Replace the key of Mail, Production" in page_of(client, shop.room("keys"))
+    assert f"Mail: {REGION}</h2>" in page_of(client, shop.room("regions"))
     assert page_of(client, shop.path(made)).count("Run ")
     page_of(client, f"{shop.path()}?project=none-of-these", status=404)
     again = submit(client, shop.room("settings/projects"), name="Mail")
