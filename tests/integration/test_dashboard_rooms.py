@@ -120,6 +120,8 @@ def test_a_default_that_staff_chose_is_shown_as_geography(shop: Shop) -> None:
     page = page_of(browser(shop.person), shop.room("regions"))
     assert "Runs that name no region go to deep-9" in page
     assert "deep-9-next" not in page
+    path = f"/api/v1/projects/{shop.tenant.project.ref}"
+    assert json_of(ApiClient(shop.person.token).get(path))["defaultRegion"] == "deep-9"
     staff = page_of(browser(make_person(is_staff=True)), shop.room("regions"))
     assert "deep-9-next" in staff
     assert shop.worker_queue in staff
