@@ -2,7 +2,8 @@
 
 Tests of the live stack share one, so that there is one stack, and so do those in the browser, so
 that one web process serves them and is gone before other tests use its database; files that share
-a process of theirs stay in one piece as well. Any other test goes wherever there is room. The process that distributes knows tests by their paths alone.
+a process of theirs stay in one piece as well. Any other test goes wherever there is room. The
+process that distributes knows tests by their paths alone.
 """
 
 from __future__ import annotations
