@@ -6,50 +6,35 @@ inside it is true until it commits. Nothing here records a secret.
 
 from __future__ import annotations
 
-import secrets
-import string
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 from django.utils.text import slugify
 from pydantic.alias_generators import to_camel
 
-from ledger.changes import ENVIRONMENT, ORGANIZATION, TOKEN
+from ledger.changes import ENVIRONMENT, ORGANIZATION
 from ledger.ids import new_id
 from ledger.services import LedgerWrite, ledger_write
 from tenants.errors import Invalid, NotFound, Problem
 from tenants.freshness import check_fresh
-from tenants.keys import NewKey, add_key
-from tenants.models import Environment, Membership, Organization, Project, User
+from tenants.members import write_membership
+from tenants.models import Environment, Organization, User
+from tenants.projects import NewEnvironment, add_project
 from tenants.selectors import (
     EnvironmentView,
     OrganizationView,
     ProjectView,
     view_environment,
     view_organization,
-    view_project,
 )
-from tenants.words import ENVIRONMENT_SLUGS, EnvironmentType, Plan, PlanSource, Role
+from tenants.words import Plan, PlanSource, Role
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from tenants.origin import Origin
 
-FIRST_ENVIRONMENTS = (
-    EnvironmentType.DEVELOPMENT,
-    EnvironmentType.STAGING,
-    EnvironmentType.PRODUCTION,
-)
-REF_CHARS = 20
 MAX_CONCURRENCY = 1_000_000
-_REF_ALPHABET = string.ascii_lowercase + string.digits
-
-
-class NewEnvironment(NamedTuple):
-    """An environment with its key, which is shown this once."""
-
-    environment: EnvironmentView
-    key: NewKey
+_CHANGEABLE = ("title", "plan", "plan_at", "plan_source", "has_access", "limits")
 
 
 class NewOrganization(NamedTuple):
@@ -65,6 +50,8 @@ class OrganizationChanges(TypedDict, total=False):
 
     title: str
     plan: str | None
+    has_access: bool  # false: out of credits
+    limits: dict[str, int] | None
 
 
 class EnvironmentChanges(TypedDict, total=False):
@@ -99,12 +86,9 @@ def create_organization(
         )
         created = {"title": title, "slug": organization.slug, "plan": plan}
         _record(write, organization, "created", None, created)
-        project = _create_project(organization, now)
-        environments = tuple(
-            _create_environment(write, project, kind, now) for kind in FIRST_ENVIRONMENTS
-        )
+        made = add_project(write, organization, name=title, slug=organization.slug, now=now)
         write.touch(ORGANIZATION, organization.id)
-    return NewOrganization(view_organization(organization), view_project(project), environments)
+    return NewOrganization(view_organization(organization), made.project, made.environments)
 
 
 def update_organization(
@@ -116,7 +100,7 @@ def update_organization(
     expected_revision: int | None = None,
     **origin: Unpack[Origin],
 ) -> OrganizationView:
-    """Change the title or the plan; a plan keeps when and by whom it was last changed.
+    """Change the title, the plan or the access; a plan keeps when and by whom it was last changed.
 
     Raise `NotFound` for an unknown organization, `Invalid` for an unknown plan, `StaleRevision`
     when what changes was changed after `expected_revision`.
@@ -125,15 +109,22 @@ def update_organization(
     with ledger_write(**origin) as write:
         row = _get_organization(organization_id)
         scope = f"organization:{row.id}"
-        check_fresh(scope=scope, org=row.id, keys=changes, expected_revision=expected_revision)
+        keys = [to_camel(name) for name in changes]
+        check_fresh(scope=scope, org=row.id, keys=keys, expected_revision=expected_revision)
         if "title" in changes and changes["title"] != row.title:
             _record(write, row, "title", row.title, changes["title"])
             row.title = changes["title"]
         if "plan" in changes and changes["plan"] != row.plan:
             _record(write, row, "plan", row.plan, changes["plan"])
             row.plan, row.plan_at, row.plan_source = changes["plan"], now, plan_source
+        if "has_access" in changes:
+            _record(write, row, "hasAccess", row.has_access, changes["has_access"])
+            row.has_access = changes["has_access"]
+        if "limits" in changes:
+            _record(write, row, "limits", row.limits, changes["limits"])
+            row.limits = changes["limits"]
         if not write.is_empty:
-            row.save(update_fields=["title", "plan", "plan_at", "plan_source"])
+            row.save(update_fields=_CHANGEABLE)
             write.touch(ORGANIZATION, row.id)
     return view_organization(row)
 
@@ -208,50 +199,13 @@ def set_membership(
     now: datetime,
     **origin: Unpack[Origin],
 ) -> None:
-    """Make a person a member in this role, or with None no member; `NotFound` for unknown ones."""
+    """Make a person a member in this role, or with None no member.
+
+    Raise `NotFound` for unknown ones, `LastOwner` when no owner would be left.
+    """
     with ledger_write(**origin) as write:
         user, organization = _get_user(user_id), _get_organization(organization_id)
-        found = Membership.objects.filter(user=user, organization=organization)
-        old = found.values_list("role", flat=True).first()
-        if role is None:
-            found.delete()
-        else:
-            Membership.objects.update_or_create(
-                user=user,
-                organization=organization,
-                defaults={"role": role},
-                create_defaults={"role": role, "created_at": now},
-            )
-        key = f"member {user.email}"
-        _record(write, organization, key, old, None if role is None else str(role))
-        if not write.is_empty:
-            write.touch(TOKEN, user.id)
-
-
-def _create_project(organization: Organization, now: datetime) -> Project:
-    ref = "proj_" + "".join(secrets.choice(_REF_ALPHABET) for _ in range(REF_CHARS))
-    return Project.objects.create(
-        id=new_id("proj"),
-        ref=ref,
-        name=organization.title,
-        slug=organization.slug,
-        organization=organization,
-        created_at=now,
-    )
-
-
-def _create_environment(
-    write: LedgerWrite, project: Project, kind: EnvironmentType, now: datetime
-) -> NewEnvironment:
-    environment = Environment.objects.create(
-        id=new_id("env"),
-        organization=project.organization,
-        project=project,
-        type=kind,
-        slug=ENVIRONMENT_SLUGS[kind],
-        created_at=now,
-    )
-    return NewEnvironment(view_environment(environment), add_key(write, environment, now))
+        write_membership(write, user=user, organization=organization, role=role, now=now)
 
 
 def _record(

@@ -42,6 +42,7 @@ REGISTER = {"localOnly": False, "metadata": TASKS, "engine": "V2"}
 DEPLOYMENT = "/api/v1/deployments/{deployment_id}"
 RUN = "/api/v1/runs/{run_id}"
 QUEUE = "/api/v1/queues/{queue}"
+PLACE = "/orgs/{organization}/{environment}"
 SNAPSHOT = "/runs/{run_id}/snapshots/{snapshot_id}"
 COMPLETION = {"completion": {"ok": True, "id": "run_x", "output": "1"}}
 LOGS = {"attempt": 1, "lines": []}
@@ -121,7 +122,10 @@ ROUTES: dict[str, Route] = {
             ("PATCH", "environments/{environment_id}"),
             ("GET", "feature-flags"),
             ("POST", "feature-flags"),
+            ("POST", "audit/{audit_id}/revert"),
             ("POST", "migration/kill"),
+            ("POST", "migration/move-queued"),
+            ("POST", "migration/preview"),
             ("GET", "orgs"),
             ("POST", "orgs"),
             ("GET", "orgs/{organization_id}"),
@@ -130,6 +134,9 @@ ROUTES: dict[str, Route] = {
             ("POST", "orgs/{organization_id}/feature-flags"),
             ("GET", "orgs/{organization_id}/migration/explain"),
             ("PATCH", "projects/{ref}"),
+            ("GET", "ramps"),
+            ("POST", "ramps"),
+            ("POST", "ramps/{ramp_id}/{action}"),
             ("GET", "reconcilers"),
             ("GET", "replicas"),
             ("GET", "runs/{run_id}"),
@@ -147,22 +154,53 @@ ROUTES: dict[str, Route] = {
     "GET /static/{name}": Route(Door.PUBLIC),
     "GET /login": Route(Door.PUBLIC),
     "POST /logout": Route(Door.PUBLIC, None, {}),
+    "POST /theme": Route(Door.PUBLIC, None, {}),
     "GET /admin": Route(Door.PUBLIC),  # leads to the page
     "GET /admin/login/": Route(Door.PUBLIC),
     "POST /admin/logout/": Route(Door.PUBLIC, None, {}),
     # pages
     "GET /": Route(PAGE),
     "GET /orgs": Route(PAGE),
+    "GET /tokens": Route(PAGE),
+    # somebody's token is theirs alone: tests/integration/test_dashboard_rooms.py
+    "POST /tokens/{token_id}/revoke": Route(PAGE, None, {}),
     "GET /orgs/{organization}": Route(PAGE, 404),
-    "GET /orgs/{organization}/{environment}/runs": Route(PAGE, 404),
-    "GET /orgs/{organization}/{environment}/runs/{run_id}": Route(PAGE, 404),
-    "POST /orgs/{organization}/{environment}/runs/{run_id}/cancel": Route(PAGE, 404, {}),
-    "POST /orgs/{organization}/{environment}/runs/{run_id}/replay": Route(PAGE, 404, {}),
+    **{
+        f"GET {PLACE}/{room}": Route(PAGE, 404)
+        for room in ("runs", "regions", "keys", "members", "settings")
+    },
+    **{
+        f"GET {PLACE}/runs/{{run_id}}{side}": Route(PAGE, 404)
+        for side in ("", "/payload", "/logs", "/logs.txt", "/snapshots")
+    },
+    **{
+        f"POST {PLACE}/{action}": Route(PAGE, 404, {})
+        for action in (
+            "runs/{run_id}/cancel",
+            "runs/{run_id}/replay",
+            "regions/{ref}",
+            "keys/new/{environment_id}",
+            "keys/{key_id}/revoke",
+            "members/add",
+            "members/{user_id}",
+            "settings/projects",
+        )
+    },
     **{
         f"GET /admin/{path}": Route(OPERATORS)
         for path in (
             "",
+            "migration/",
+            "migration/kill/",
+            "migration/killed/",
+            "explain/",
+            "overrides/",
+            "replicas/",
             "flags/",
+            "migration/move-queued/",
+            "ramps/",
+            "ramps/new/",
+            "ramps/{ramp_id}/",
             "organizations/",
             "organizations/{organization_id}/",
             "organizations/{organization_id}/plan/",
@@ -176,6 +214,7 @@ ROUTES: dict[str, Route] = {
             "deployments/",
             "deployments/{deployment_id}/",
             "audit/",
+            "audit/{audit_id}/",
         )
     },
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
+from urllib.parse import urlsplit
 
 import environ
 
@@ -25,6 +26,15 @@ MODES: tuple[Mode, ...] = ("production", "development", "test")
 
 class InvalidEnvironment(Exception):
     """A variable of the environment is missing or cannot be read; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntitlementsEnv:
+    """The service that says what organizations pay."""
+
+    url: str  # ENTITLEMENTS_URL: "" means that plans are set by hand
+    token: str  # ENTITLEMENTS_TOKEN: what the service is shown; "" for none
+    timeout_ms: int  # ENTITLEMENTS_TIMEOUT_MS: of a whole question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +71,7 @@ class Env:
     retry_warm_start_threshold_ms: int  # RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS
     batch_rate_limit: tuple[int, int, int] | None  # BATCH_RATE_LIMIT: most, refill, per seconds
     flags_require_reason: bool  # FLAGS_REQUIRE_REASON: staff writes without X-Reason are refused
+    entitlements: EntitlementsEnv
 
 
 def read_env(source: Mapping[str, str]) -> Env:
@@ -120,6 +131,7 @@ def _read(reader: environ.Env) -> Env:
         ),
         batch_rate_limit=_bucket(reader, "BATCH_RATE_LIMIT"),
         flags_require_reason=_switch(reader, "FLAGS_REQUIRE_REASON"),
+        entitlements=_entitlements(reader),
     )
 
 
@@ -177,6 +189,28 @@ def _bucket(reader: environ.Env, name: str) -> tuple[int, int, int] | None:
         )
     most, refill, refill_s = map(int, parts)
     return most, refill, refill_s
+
+
+def _entitlements(reader: environ.Env) -> EntitlementsEnv:
+    return EntitlementsEnv(
+        url=_address(reader, "ENTITLEMENTS_URL"),
+        token=reader.str("ENTITLEMENTS_TOKEN", default="").strip(),
+        timeout_ms=_whole(reader, "ENTITLEMENTS_TIMEOUT_MS", 5000, least=1),
+    )
+
+
+def _address(reader: environ.Env, name: str) -> str:
+    """Read the address of a service, which may have a path; "" when it is unset."""
+    text = str(reader.str(name, default="")).strip()
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_plain = not (parts.query or parts.fragment or parts.username or parts.password)
+    except ValueError:
+        is_address = is_plain = False
+    if text and not (is_address and is_plain):
+        raise InvalidEnvironment(f"{name} is no address such as https://billing.example.com/v1")
+    return text.rstrip("/")
 
 
 def _switch(reader: environ.Env, name: str) -> bool:

@@ -25,6 +25,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django_htmx",  # the file of htmx, and what it says about a request
     "ledger",
     "tenants",
     "flags",
@@ -63,9 +64,11 @@ TEMPLATES = [
         "APP_DIRS": True,  # the layout of the operators' pages
         "OPTIONS": {
             "context_processors": [
+                "webapp.dashboard.migration_state.migration_state",
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "webapp.dashboard.theme.theme",
             ]
         },
     }
