@@ -45,7 +45,8 @@ class Own(NamedTuple):
     idempotency_key_ttl_s: int
 
 
-class BatchItem(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BatchItem:
     """One item as it arrived; `failure` when it cannot be what it asks for."""
 
     index: int  # its place in the batch, from 0
