@@ -49,6 +49,7 @@ KEPT: Mapping[str, Kept] = {
     "supervisor.idle_rss_mb": Kept("start", "MB"),
     "runner.idle_rss_mb": Kept("start", "MB"),
     "propagation.flip_ms_p99": Kept("migration", "ms"),
+    "template.start_speedup": Kept("template", "x"),
 }
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(kept.group for kept in KEPT.values()))
 

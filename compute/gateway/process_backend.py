@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from compute.contracts import BUILTIN_IDLE
 from compute.processes.setup import PoolSettings, make_process_pool
 from compute.processes.values import ArtifactSource, Created, Exited, Failed, ProcessSpec
-from compute.processes.warm import TemplateKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,9 +45,7 @@ class ProcessBackend:
         """Fetch the code, install what it requires and import it in a process that waits."""
         if image == BUILTIN_IDLE:
             return None
-        return await self._pool.build_template(
-            TemplateKey(image, machine.memory_gb), self._artifacts
-        )
+        return await self._pool.build_template(image, machine.memory_gb, self._artifacts)
 
     async def delete(self, name: str) -> None:
         """End a process: it is asked first and killed after a moment."""

@@ -23,10 +23,10 @@ class KnownTemplates:
         self._file = file
 
     def read(self) -> list[tuple[str, float]]:
-        """Give image and memory of each, oldest first; what cannot be read is as good as none."""
+        """Give digest and memory of each, oldest first; what cannot be read is as good as none."""
         try:
             found = json.loads(self._file.read_text(encoding="utf-8"))
-            return [(str(image), float(memory_gb)) for image, memory_gb in found]
+            return [(str(digest), float(memory_gb)) for digest, memory_gb in found]
         except FileNotFoundError:
             return []
         except (ValueError, TypeError) as error:

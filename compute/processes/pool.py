@@ -14,7 +14,7 @@ from compute.processes.launch import Launch, Launcher, PoolOptions, Prepared, Ru
 from compute.processes.memory import is_out_of_memory
 from compute.processes.preparing import PREPARING_ERRORS, Preparing, failure_of
 from compute.processes.values import ArtifactSource, Created, Exited, Failed, ProcessSpec
-from compute.processes.warm import CannotWarm, TemplateKey, WarmLimits, WarmProcesses
+from compute.processes.warm import CannotWarm, WarmLimits, WarmProcesses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,19 +53,22 @@ class ProcessPool:
         """Start the run in a process that waits for it, if there is one, else in a new one."""
         if spec.name in self._running:
             return Created(spec.name)
-        spare = await self._warm.take(spec)
-        if spare is not None:
-            self._adopt(spec, spare)
-            return Created(spec.name, is_warm=True)
         prepared = await self._prepared(spec)
         if isinstance(prepared, Failed):
             return prepared
-        return self._start(spec, prepared)
+        spare = None if prepared.code is None else await self._warm.take(spec, prepared.code)
+        if spare is None:
+            return self._start(spec, prepared)
+        self._preparing.release(prepared)  # the spare has its own
+        self._adopt(spec, spare)
+        return Created(spec.name, is_warm=True)
 
-    async def build_template(self, key: TemplateKey, source: ArtifactSource) -> Failed | None:
+    async def build_template(
+        self, image: str, memory_gb: float, source: ArtifactSource
+    ) -> Failed | None:
         """Prepare an image for the runs to come; None: done. However long it takes."""
         try:
-            await self._warm.build(key, source)
+            await self._warm.build(image, memory_gb, source)
         except CannotWarm as error:
             return Failed("create_failed", str(error))
         except PREPARING_ERRORS as error:

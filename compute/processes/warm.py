@@ -27,6 +27,7 @@ from compute.processes.spare import WARM, Spare, can_be_ordered, start_spare
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from compute.processes.artifacts import Code
     from compute.processes.child import Death
     from compute.processes.known_templates import KnownTemplates
     from compute.processes.launch import Launcher
@@ -40,9 +41,9 @@ log = structlog.get_logger()
 
 
 class TemplateKey(NamedTuple):
-    """What a template is for."""
+    """What a template is for: images of one content share it."""
 
-    image: str
+    digest: str  # of the code
     memory_gb: float
 
 
@@ -52,7 +53,7 @@ class WarmLimits:
 
     count: int = 0  # spares at once; 0: code is prepared, and nothing is imported beforehand
     idle_s: float = 600.0  # after so long without a run a spare ends
-    prepare_s: float = 60.0  # what importing the code may take
+    prepare_s: float = 30.0  # what importing the code may take
 
 
 class CannotWarm(Exception):
@@ -62,7 +63,8 @@ class CannotWarm(Exception):
 @dataclass(slots=True, eq=False)
 class _Template:
     key: TemplateKey
-    source: ArtifactSource | None = None  # None: not used since this process began
+    image: str  # the last one of this content, from which the code can be had again
+    source: ArtifactSource
     bare: bool = False  # its code cannot be imported without a run
     spare: Spare | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # one start at a time
@@ -86,31 +88,41 @@ class WarmProcesses:
         self._limits = limits
         self._known = known
         self._on_change = on_change
-        self._templates = {TemplateKey(*key): _Template(TemplateKey(*key)) for key in known.read()}
+        self._templates: dict[TemplateKey, _Template] = {}
+        self._earlier = {TemplateKey(*key) for key in known.read()}  # not used since we began
         self._ready: dict[Spare, _Template] = {}  # the one that was ready longest first
         self._alive: set[Spare] = set()
         self._starts = asyncio.Semaphore(min(STARTS_AT_ONCE, max(1, limits.count)))
         self._refills: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
 
-    async def build(self, key: TemplateKey, source: ArtifactSource) -> None:
+    async def build(self, image: str, memory_gb: float, source: ArtifactSource) -> None:
         """Prepare an image for machines of a size. Again changes nothing.
 
         Raises `CannotWarm`, or one of `PREPARING_ERRORS`.
         """
-        template = self._templates.setdefault(key, _Template(key))
-        template.source = source
-        await self._fill(template)
-        self._known.add(key, self._templates)
+        prepared = await self._preparing.prepare(image, source)
+        try:
+            assert prepared.code is not None
+            key = TemplateKey(prepared.code.digest, memory_gb)
+            template = self._templates.setdefault(key, _Template(key, image, source))
+            self._earlier.discard(key)
+            template.image, template.source = image, source
+            await self._fill(template)
+        finally:
+            self._preparing.release(prepared)
+        self._known.add(key, [*self._earlier, *self._templates])
         while len(self._templates) > MAX_TEMPLATES:
             self._templates.pop(next(iter(self._templates)))
 
-    async def take(self, spec: ProcessSpec) -> Spare | None:
+    async def take(self, spec: ProcessSpec, code: Code) -> Spare | None:
         """Give a spare that has taken this run; None: the run has to be started another way."""
-        template = self._templates.get(TemplateKey(spec.image, spec.memory_gb))
-        if template is None or spec.code is None or not can_be_ordered(spec.env):
+        if spec.code is None or not can_be_ordered(spec.env):
             return None
-        template.source = spec.code
+        template = self._template_of(spec, TemplateKey(code.digest, spec.memory_gb))
+        if template is None:
+            return None
+        template.image, template.source = spec.image, spec.code
         spare = self._remove(template)
         is_taken = spare is not None and await spare.obey(spec)
         if spare is not None:
@@ -127,6 +139,12 @@ class WarmProcesses:
             task.cancel()
         await asyncio.gather(*self._refills, return_exceptions=True)
         await asyncio.gather(*(spare.stop() for spare in list(self._alive)))
+
+    def _template_of(self, spec: ProcessSpec, key: TemplateKey) -> _Template | None:
+        if key in self._earlier and spec.code is not None:
+            self._earlier.discard(key)
+            self._templates.setdefault(key, _Template(key, spec.image, spec.code))
+        return self._templates.get(key)
 
     def _remove(self, template: _Template) -> Spare | None:
         spare, template.spare = template.spare, None
@@ -145,18 +163,13 @@ class WarmProcesses:
         try:
             await self._fill(template)
         except (CannotWarm, *PREPARING_ERRORS) as error:
-            log.warning("spare.not_started", image=template.key.image, error=str(error))
+            log.warning("spare.not_started", image=template.image, error=str(error))
 
     async def _fill(self, template: _Template) -> None:
         """Start the template's spare, unless it has one."""
         async with template.lock, self._starts:
-            if template.spare is not None and not template.spare.is_gone:
-                return
-            if self._limits.count == 0:
-                assert template.source is not None
-                self._preparing.release(
-                    await self._preparing.prepare(template.key.image, template.source)
-                )
+            has_one = template.spare is not None and not template.spare.is_gone
+            if has_one or self._limits.count == 0:
                 return
             spare = await self._warmed(template)
             template.spare = spare
@@ -175,11 +188,10 @@ class WarmProcesses:
             if template.bare:
                 raise CannotWarm(f"the runner cannot be started: {readiness.why}")
             template.bare = True
-            log.info("template.bare", image=template.key.image, why=readiness.why)
+            log.info("template.bare", image=template.image, why=readiness.why)
 
     async def _start(self, template: _Template) -> Spare:
-        assert template.source is not None
-        prepared = await self._preparing.prepare(template.key.image, template.source)
+        prepared = await self._preparing.prepare(template.image, template.source)
         await self._make_room()
         slot = self._preparing.slots.take()
         if slot is None:
@@ -222,6 +234,6 @@ class WarmProcesses:
         template = self._ready.get(spare)
         if template is not None:
             self._remove(template)
-            log.warning("spare.died", image=template.key.image, last_words=spare.last_words)
+            log.warning("spare.died", image=template.image, last_words=spare.last_words)
         if spare.running is not None:
             self._preparing.give_back(spare.running)

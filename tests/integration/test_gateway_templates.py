@@ -105,9 +105,12 @@ def was_warm(gateway: GatewayProcess) -> list[bool]:
 
 @pytest.mark.parametrize("users", ["true", "false"])
 def test_instance_of_a_template_is_as_isolated_as_any(
-    start: Callable[..., GatewayProcess], uid_base: int, users: str
+    start: Callable[..., GatewayProcess], platform: FakePlatform, uid_base: int, users: str
 ) -> None:
-    """From a template or not: own session, limits, private folder, own user, allowed variables."""
+    """From a template or not: own session, limits, private folder, own user, allowed variables.
+
+    A process serves one run, and images of one content share their template.
+    """
     gateway = start(CROSSFADE_WORKLOAD_USERS=users)
     cold = run_instance(gateway, "cold")
     assert build(gateway).json() == {"results": [{"machine_config": SMALL}]}
@@ -126,7 +129,9 @@ def test_instance_of_a_template_is_as_isolated_as_any(
     own_users = users == "true" and os.geteuid() == 0
     assert (uid_base <= warm["uid"] < uid_base + 208) is own_users
     eventually(lambda: warm_count(gateway) == 1, what="the next spare")
-    again = run_instance(gateway, "again")
+    platform.add_artifact(f"{IMAGE}-copy", make_artifact({"tasks.py": TASKS}))
+    again = run_instance(gateway, "again", image=f"{IMAGE}-copy")
+    assert was_warm(gateway) == [False, True, True]
     assert again["pid"] != warm["pid"]
 
 
