@@ -52,7 +52,7 @@ class Callbacks:
     def send(self, url: str, message: GatewayWire) -> None:
         """Tell somebody, beside everything else."""
         if len(self._waiting) >= MAX_WAITING:
-            log.error("callback.dropped", url=url, waiting=len(self._waiting))
+            log.error("callback.dropped", url=url.partition("?")[0], waiting=len(self._waiting))
             return
         task = asyncio.create_task(self._send(url, message))
         self._waiting.add(task)
@@ -68,6 +68,7 @@ class Callbacks:
 
     async def _send(self, url: str, message: GatewayWire) -> None:
         began_s, attempt, problem = self._clock(), 0, ""
+        shown = url.partition("?")[0]  # what follows may be a secret
         while True:
             attempt += 1
             problem = await self._try(url, message)
@@ -75,7 +76,7 @@ class Callbacks:
                 return
             pause_s = decide_pause_s(attempt, elapsed_s=self._clock() - began_s)
             if pause_s is None:
-                log.error("callback.given_up", url=url, attempts=attempt, error=problem)
+                log.error("callback.given_up", url=shown, attempts=attempt, error=problem)
                 return
             await asyncio.sleep(pause_s)
 
