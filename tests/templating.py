@@ -24,13 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from django.test import Client
-    from pytest_django.fixtures import SettingsWrapper
 
 REGION = "us-east-1"
 
 
 @pytest.fixture
-def gateway(settings: SettingsWrapper) -> Generator[TemplateGateway, None, None]:
+def gateway(settings: Any) -> Generator[TemplateGateway, None, None]:
     """Give a scripted gateway that deploys use, for two presets of which one is required."""
     fake = TemplateGateway()
     settings.ENV = replace(

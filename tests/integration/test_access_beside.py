@@ -11,8 +11,10 @@ import pytest
 from starlette.routing import Route
 
 from compute.gateway.app import GatewayApi
+from compute.gateway.callbacks import Callbacks
 from compute.gateway.instances import Instances
 from compute.gateway.metrics import Metrics as GatewayMetrics
+from compute.gateway.templates import Templates
 from supervisor.flights import Flight, Flights
 from supervisor.groups import Group
 from supervisor.metrics import Metrics
@@ -46,6 +48,7 @@ GATEWAY_ROUTES = {
     "POST /api/instances": True,
     "GET /api/instances/{name}": True,
     "DELETE /api/instances/{name}": True,
+    "POST /api/templates": True,
 }
 
 
@@ -113,7 +116,13 @@ def supervisor() -> Starlette:
 def gateway() -> Starlette:
     """Give the API of a gateway without instances."""
     instances = Instances(limit=0, clock=lambda: 0.0, on_change=lambda: None)
-    return GatewayApi(instances, token=GATEWAY_TOKEN, metrics=GatewayMetrics()).app()
+    metrics = GatewayMetrics()
+    templates = Templates(
+        callbacks=Callbacks(clock=lambda: 0.0),
+        clock=lambda: 0.0,
+        on_result=metrics.note_template,
+    )
+    return GatewayApi(instances, templates, token=GATEWAY_TOKEN, metrics=metrics).app()
 
 
 def test_the_tables_have_every_route(supervisor: Starlette, gateway: Starlette) -> None:
@@ -167,4 +176,5 @@ def test_bodies_are_bounded(supervisor: Starlette, gateway: Starlette) -> None:
         answer = send(supervisor, "POST", path, shown, large)
         assert answer.status_code == (413 if WORKLOAD_ROUTES[route] else 204), route
     bearer = {"authorization": f"Bearer {GATEWAY_TOKEN}"}
-    assert send(gateway, "POST", "/api/instances", bearer, large).status_code == 413
+    for path in ("/api/instances", "/api/templates"):
+        assert send(gateway, "POST", path, bearer, large).status_code == 413

@@ -147,6 +147,7 @@ def test_only_who_was_asked_may_call_back(
     assert set(states().values()) == {"BUILDING"}
     secret = path.partition("=")[2]
     (stored,) = ComputeTemplate.objects.values_list("claim_sha256", flat=True).distinct()
+    assert stored
     assert stored not in secret
 
 
@@ -381,6 +382,20 @@ def test_native_project_requires_its_template(
 # -- enrolled after the deploy --------------------------------------------------------------------
 
 
+def hide_backing(*, hidden: bool) -> None:
+    """Let the region have a backing, or not."""
+    change(
+        "UPDATE deployments_workerinstancegroup SET hidden = %s WHERE workload_type = 'MICROVM'",
+        hidden,
+    )
+
+
+def enrolled_without_backing(tenant: Tenant) -> None:
+    """Enroll an organization whose region has no backing yet."""
+    hide_backing(hidden=True)
+    enroll(tenant)
+
+
 @pytest.mark.parametrize("how", ["override", "dial", "plan", "access", "group"])
 def test_who_is_enrolled_later_gets_the_template_of_the_current_version(
     author: Author, tenant: Tenant, gateway: TemplateGateway, how: str
@@ -395,21 +410,13 @@ def test_who_is_enrolled_later_gets_the_template_of_the_current_version(
         "access": lambda: set_organization_flags(
             tenant.organization.id, {COMPUTE_ACCESS: True}, **ORIGIN
         ),
-        "group": lambda: change(
-            "UPDATE deployments_workerinstancegroup SET hidden = false WHERE region = %s", REGION
-        ),
+        "group": lambda: hide_backing(hidden=False),
     }
     prepare: dict[str, Callable[[], Any]] = {
         "plan": lambda: set_global_flags(
             {MIGRATION_ENABLED: True, "computeMigrationPaidPercentage": 100}, **ORIGIN
         ),
-        "group": lambda: (
-            change(
-                "UPDATE deployments_workerinstancegroup SET hidden = true WHERE workload_type ="
-                " 'MICROVM'"
-            ),
-            enroll(tenant),
-        ),
+        "group": lambda: enrolled_without_backing(tenant),
     }
     prepare.get(how, lambda: None)()
     author.finalize(deploying(author)["id"])

@@ -56,7 +56,7 @@ def test_the_database_knows_the_states() -> None:
     (known,) = [
         one for one in ComputeTemplate._meta.constraints if one.name.endswith("status_known")
     ]
-    assert dict(known.deconstruct()[2])["condition"].children == [  # type: ignore[attr-defined]
+    assert dict(known.deconstruct()[2])["condition"].children == [
         ("status__in", [state.value for state in TemplateState])
     ]
 
