@@ -99,9 +99,9 @@ def request_templates(
 ) -> int:
     """Ask for the templates a decision names; give how many have to be built.
 
-    **Rule** What is ready for the same artifact stays; what is being built goes on. With `again`
-    what was given up is tried anew, without it is left alone. After the commit whoever builds is
-    told, unless the caller is who builds: `announce` false.
+    **Rule** What is ready stays, since a version's code never changes; what is being built goes on.
+    With `again` what was given up is tried anew, without it is left alone. After the commit whoever
+    builds is told, unless the caller is who builds: `announce` false.
     """
     wanted = [(preset, region) for region in decision.regions for preset in presets.names]
     said = {"mode": str(decision.mode), "reason": str(decision.reason)}
@@ -126,10 +126,9 @@ def request_templates(
         ignore_conflicts=True,
     )
     rows = ComputeTemplate.objects.filter(worker_id=version.worker_id)
-    stale = Q(status=_S.READY) & ~Q(digest=version.digest)
     if again:
-        for row in rows.select_for_update().filter(stale | Q(status=_S.FAILED)).order_by("id"):
-            _ask_again(row, version.digest)
+        for row in rows.select_for_update().filter(status=_S.FAILED).order_by("id"):
+            _ask_again(row)
         rows.update(is_required=Q(preset__in=presets.required), **said)
     pending = rows.filter(status=_S.PENDING, region__in=decision.regions)
     for region in set(pending.values_list("region", flat=True)) if announce else ():
@@ -281,9 +280,9 @@ def _claimed(secret: str) -> list[ComputeTemplate]:
     return list(claimed.order_by("id"))
 
 
-def _ask_again(row: ComputeTemplate, digest: str | None) -> None:
+def _ask_again(row: ComputeTemplate) -> None:
     row.status = next_template_state(TemplateState(row.status), TemplateEvent.REQUEST)
-    row.digest, row.attempts, row.error = digest, 0, None
+    row.attempts, row.error = 0, None
     row.finished_at = None
     row.next_attempt_at = row.sent_at = Now()
     row.save()

@@ -12,17 +12,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from deployments.regions import MICROVM, Refused, is_usable, resolve_base
 from flags.catalog import REQUIRE_TEMPLATE
-from flags.enrollment import BUCKETS, Enrollable, enroll
+from flags.enrollment import BUCKETS, Dialled, Enrollable, enroll
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from deployments.regions import GroupRow, RegionSnapshot, ResolveRequest
-    from flags.snapshot import FlagSnapshot
 
 SHADOW_SALT: Final = "compute-template-shadow"
 """Deals other buckets than the migration's dials: not always the same organizations go first."""
@@ -59,6 +58,13 @@ class Deploying(Enrollable, Protocol):
         """Its id, from which its place in the shadow percentage follows."""
 
 
+class DeployFlags(Dialled, Protocol):
+    """What the decision reads of the flag snapshot."""
+
+    def value(self, key: str, overrides: Mapping[str, Any]) -> Any:
+        """Give what flag `key` is for an organization with these overrides."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateSettings:
     """What the operator has set."""
@@ -74,7 +80,7 @@ class TemplateInput(NamedTuple):
     settings: TemplateSettings
     organization: Deploying
     project: ResolveRequest | None  # of a trigger that names no region; None: there is no project
-    flags: FlagSnapshot | None  # None while cold
+    flags: DeployFlags | None  # None while cold
     regions: RegionSnapshot | None  # None while cold
     has_image: bool = True
 

@@ -6,6 +6,7 @@ changes nothing more.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from deployments.template_subjects import TemplateSubject, TemplateWorld
 
 PAGE: Final = 500
+AT_LEAST_EVERY_S: Final = 30.0
 MOST_SENT: Final = 100  # in one run; the next goes on
 
 
@@ -71,18 +73,31 @@ def _request(
 
 
 class WhenChanged:
-    """A reconciler that has nothing to do while the ledger's revision stays the same."""
+    """A reconciler that rests while the ledger's revision stays the same, though not for long.
 
-    def __init__(self, reconcile: Callable[[], int]) -> None:
+    What time alone changes, such as a dial that a schedule moves, has no revision of its own.
+    """
+
+    def __init__(
+        self,
+        reconcile: Callable[[], int],
+        *,
+        at_least_every_s: float = AT_LEAST_EVERY_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._reconcile = reconcile
+        self._every_s = at_least_every_s
+        self._clock = clock
         self._seen: int | None = None
+        self._due_s = 0.0
         self.__name__ = reconcile.__name__
 
     def __call__(self) -> int:
-        """Run it unless nothing has changed since this process last did."""
-        revision = current_revision()
-        if revision == self._seen:
+        """Run it unless nothing has changed since this process last did, a moment ago."""
+        revision, now_s = current_revision(), self._clock()
+        if revision == self._seen and now_s < self._due_s:
             return 0
         repaired = self._reconcile()
-        self._seen = revision  # read before: what changed meanwhile is looked at again
+        # Both read before: what changed meanwhile is looked at again.
+        self._seen, self._due_s = revision, now_s + self._every_s
         return repaired

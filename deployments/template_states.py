@@ -56,7 +56,6 @@ TRANSITIONS: Final[Mapping[tuple[TemplateState, TemplateEvent], TemplateState]] 
         (_S.BUILDING, _E.RETRY): _S.PENDING,
         (_S.BUILDING, _E.GIVE_UP): _S.FAILED,
         (_S.FAILED, _E.REQUEST): _S.PENDING,
-        (_S.READY, _E.REQUEST): _S.PENDING,
     }
 )
 """Every legal move; a pair that is not here is refused."""

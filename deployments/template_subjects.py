@@ -13,6 +13,7 @@ from deployments.region_snapshot import load_region_snapshot
 from deployments.regions import ResolveRequest
 from deployments.template_building import CALLBACK_PATH, TemplateGateway
 from deployments.template_mode import (
+    DeployFlags,
     TemplateDecision,
     TemplateInput,
     TemplateSettings,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deployments.regions import RegionSnapshot
-    from flags.snapshot import FlagSnapshot
 
 DEVELOPMENT = "DEVELOPMENT"
 
@@ -90,7 +90,7 @@ class TemplateWorld(NamedTuple):
     """What every decision of one moment has in common."""
 
     settings: TemplateSettings
-    flags: FlagSnapshot
+    flags: DeployFlags
     regions: RegionSnapshot
 
     def decide(self, subject: TemplateSubject, *, image: str | None) -> TemplateDecision:

@@ -155,7 +155,7 @@ def _our_decide() -> Callable[[Sequence[CallerOrganization]], list[Placement]]:
         return [
             decide_placement(
                 tuple.__new__(  # as `runs/base.py` makes it
-                    PlacementInput, (organization, resolved, flags, regions, time.monotonic())
+                    PlacementInput, (organization, resolved, flags, regions, time.monotonic(), None)
                 )
             )
             for organization in organizations

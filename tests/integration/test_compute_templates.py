@@ -433,18 +433,23 @@ def test_who_is_enrolled_later_gets_the_template_of_the_current_version(
 def test_reconciler_rests_while_nothing_changes(
     author: Author, tenant: Tenant, gateway: TemplateGateway
 ) -> None:
-    """It looks at every version once for each revision of the ledger, and no more."""
+    """It looks once for each revision of the ledger, and now and then: time moves dials too."""
     looked: list[int] = []
 
     def look() -> int:
         looked.append(current_revision())
         return 1
 
-    reconcile = WhenChanged(look)
+    now_s = [100.0]
+    reconcile = WhenChanged(look, at_least_every_s=30, clock=lambda: now_s[0])
     assert [reconcile(), reconcile()] == [1, 0]
     enroll(tenant)
     assert [reconcile(), reconcile()] == [1, 0]
-    assert len(looked) == 2
+    now_s[0] += 29.9
+    assert reconcile() == 0
+    now_s[0] += 0.2
+    assert [reconcile(), reconcile()] == [1, 0]
+    assert len(looked) == 3
 
 
 def test_other_tenants_versions_are_left_alone(
