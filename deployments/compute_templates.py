@@ -7,19 +7,20 @@ and that ends by itself. All moments are the database's, so clocks of other mach
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from django.core.signing import BadSignature, Signer
 from django.db import transaction
-from django.db.models import F, Q, Value
+from django.db.models import Count, F, Q, Value
 from django.db.models.functions import Now
 
 from compute.images import strip_digest
 from deployments.hooks import announce_templates
+from deployments.metrics import BUILD_SECONDS, TEMPLATES
 from deployments.models.templates import ComputeTemplate
-from deployments.models.versions import BackgroundWorker
+from deployments.models.versions import BackgroundWorker, CurrentVersion
 from deployments.template_results import PresetState, errors_by_preset
 from deployments.template_states import (
     TemplateEvent,
@@ -45,6 +46,11 @@ CLAIMED_FOR: Final = timedelta(minutes=6)  # the gateway gets five
 SENT_AGAIN_AFTER: Final = timedelta(seconds=30)
 CLAIM_SALT: Final = "crossfade.compute-template"
 ACTOR: Final = "system:compute-templates"
+RESULTS: Final = {
+    TemplateEvent.BUILT: "built",
+    TemplateEvent.RETRY: "retry",
+    TemplateEvent.GIVE_UP: "failed",
+}
 MAX_ERROR: Final = 2000  # characters
 NEVER_BUILT: Final = "not built yet"
 
@@ -265,6 +271,18 @@ def list_templates_of(worker_ids: Iterable[str]) -> frozenset[tuple[str, Templat
     return frozenset((worker_id, (preset, region)) for worker_id, preset, region in listed)
 
 
+def count_current_templates() -> dict[str, int]:
+    """Give how many templates of current versions are in each state, those of none included."""
+    current = CurrentVersion.objects.values("worker_id")
+    counted = (
+        ComputeTemplate.objects.filter(worker_id__in=current)
+        .order_by()
+        .values_list("status")
+        .annotate(count=Count("id"))
+    )
+    return {**{state.value: 0 for state in TemplateState}, **dict(counted)}
+
+
 def _signer() -> Signer:
     return Signer(salt=CLAIM_SALT)
 
@@ -289,6 +307,11 @@ def _ask_again(row: ComputeTemplate) -> None:
 
 
 def _end_attempt(row: ComputeTemplate, event: TemplateEvent, *, error: str | None) -> None:
+    result = RESULTS[event]
+    TEMPLATES.labels(mode=row.mode, preset=row.preset, result=result).inc()
+    if row.started_at is not None:
+        took_s = (datetime.now(UTC) - row.started_at).total_seconds()
+        BUILD_SECONDS.labels(preset=row.preset, result=result).observe(max(0.0, took_s))
     row.status = next_template_state(TemplateState(row.status), event)
     row.error = None if error is None else error.replace("\x00", "\ufffd")[:MAX_ERROR]
     row.claim_sha256 = row.claimed_until = None

@@ -22,6 +22,7 @@ from deployments.compute_templates import (
 from deployments.deployment_errors import TemplateCreationFailed
 from deployments.deployment_states import DeploymentState, IllegalMove
 from deployments.lifecycle import fail_deployment
+from deployments.metrics import DECIDED
 from deployments.promotion import check_finalizable, finalize_deployment, startable_image
 from deployments.template_building import BUILD_TIMEOUT_S, build_templates
 from deployments.template_mode import TemplateMode
@@ -44,6 +45,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+RESULTS: Final = {
+    TemplateMode.SKIP: "skipped",
+    TemplateMode.SHADOW: "shadow_dispatched",
+    TemplateMode.REQUIRED: "created",
+}
 LOOK_S: Final = 0.25  # between two looks at the rows of a template that another builds
 
 
@@ -81,25 +87,28 @@ def finalize_with_templates(
         image_digest=wanted.image_digest,
     )
     decision = read_world().decide(subject, image=image)
+    version = subject.version(image or "")
+    if decision.mode is TemplateMode.REQUIRED:
+        deadline_s = time.monotonic() + build_timeout_s
+        _require(wanted, version, decision, report=report, deadline_s=deadline_s)
+    done = _finalize(wanted)
+    if decision.mode is TemplateMode.SHADOW:
+        _ask_in_shadow(version, decision)
+    _note(wanted, decision, RESULTS[decision.mode])
+    return done
+
+
+def _note(wanted: Finalize, decision: TemplateDecision, result: str) -> None:
+    DECIDED.labels(mode=decision.mode, reason=decision.reason, result=result).inc()
     log.info(
-        "deployment.template_decided",
-        deployment_id=view.id,
+        "deployment.template",
+        deployment_id=wanted.deployment_id,
         mode=str(decision.mode),
+        migrated=decision.is_migrated,
         reason=str(decision.reason),
         regions=decision.regions,
+        result=result,
     )
-    if decision.mode is TemplateMode.REQUIRED and image is not None:
-        _require(
-            wanted,
-            subject.version(image),
-            decision,
-            report=report,
-            deadline_s=time.monotonic() + build_timeout_s,
-        )
-    done = _finalize(wanted)
-    if decision.mode is TemplateMode.SHADOW and image is not None:
-        _ask_in_shadow(subject.version(image), decision)
-    return done
 
 
 def _require(
@@ -120,6 +129,7 @@ def _require(
         report(line)
     failure = failure_text(states)
     if failure:
+        _note(wanted, decision, "failed")
         _fail(wanted, f"The compute templates could not be built: {failure}")
     report("The compute templates are ready")
 

@@ -38,6 +38,7 @@ from runs.services.wakeups import CHANNEL_PREFIX, hear_ready, look_everywhere
 from runs.tasks import send_template_build, wake_release
 from webapp import celery_app
 from webapp.reconciler_metrics import expose_reconcilers
+from webapp.template_metrics import expose_templates
 
 PRESENCE_INTERVAL_MS: Final = 1000
 
@@ -82,6 +83,7 @@ def start_web() -> None:
     start()
     PRESENCE.start()
     expose_reconcilers()
+    expose_templates()
 
 
 def stop() -> None:

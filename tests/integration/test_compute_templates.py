@@ -1,4 +1,4 @@
-"""Deploys and their compute templates: off, in the shadow, required, and found by the reconciler."""
+"""Deploys and their compute templates: off, in the shadow, and found by the reconciler."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from deployments.compute_templates import (
     send_due_templates,
 )
 from deployments.models.templates import ComputeTemplate
-from deployments.models.versions import Deployment
 from deployments.template_building import BUILD_TIMEOUT_S, build_templates
 from deployments.template_reconcilers import (
     WhenChanged,
@@ -30,7 +29,7 @@ from flags.services import set_global_flags, set_organization_flags
 from ledger.selectors import current_revision
 from tenants.services import update_organization
 from tests.deploying import Author
-from tests.factories import NOW, ORIGIN, make_tenant, make_worker_group
+from tests.factories import NOW, ORIGIN, make_tenant
 from tests.migrating import EVERYONE
 from tests.running import change
 from tests.templating import (
@@ -43,7 +42,6 @@ from tests.templating import (
     enroll,
     gateway,
     in_shadow,
-    require,
     rows,
     sent,
     states,
@@ -261,122 +259,6 @@ def test_broken_builder_fails_no_deploy(
     hooks.templates_requested[:] = before
     assert status_of(started) == "DEPLOYED"
     assert set(states().values()) == {"PENDING"}
-
-
-# -- required -------------------------------------------------------------------------------------
-
-
-def test_required_deploy_waits_for_its_templates(
-    author: Author, tenant: Tenant, gateway: TemplateGateway
-) -> None:
-    """The version becomes current only with its templates; one call, in the foreground, for all."""
-    enroll(tenant)
-    require()
-    started = deploying(author)
-    assert author.finalize(started["id"]).status_code == 200
-    assert (status_of(started), states()) == (
-        "DEPLOYED",
-        {"small-1x": "READY", "small-2x": "READY"},
-    )
-    (request,) = gateway.requests
-    assert "background" not in request
-    assert author.finalize(started["id"]).status_code == 200
-    assert len(gateway.requests) == 1
-    assert call_back(author, gateway).json() == {"recorded": 0}
-
-
-def test_required_preset_that_cannot_be_built_fails_the_deploy(
-    author: Author, tenant: Tenant, gateway: TemplateGateway
-) -> None:
-    """The deployment has failed, with the preset and the reason, and nothing became current."""
-    enroll(tenant)
-    require()
-    gateway.script = [{"0.5": "no kernel", "1.0": "no disk"}]
-    started = deploying(author)
-    refused = author.finalize(started["id"])
-    assert refused.status_code == 400
-    assert "small-1x: no kernel" in refused.json()["error"]
-    assert "small-2x" not in refused.json()["error"]
-    error = Deployment.objects.get(id=started["id"]).error
-    assert error is not None
-    assert error["name"] == "TemplateCreationFailed"
-    assert "small-1x: no kernel" in error["message"]
-    assert status_of(started) == "FAILED"
-    assert author.get("/api/v1/deployments/current").status_code == 404
-    assert author.finalize(started["id"]).status_code == 409
-
-
-def test_optional_preset_only_warns(
-    author: Author, tenant: Tenant, gateway: TemplateGateway
-) -> None:
-    """A preset that is not required may be missing."""
-    enroll(tenant)
-    require()
-    gateway.script = [{"1.0": "no disk"}]
-    started = deploying(author)
-    assert author.finalize(started["id"]).status_code == 200
-    assert states() == {"small-1x": "READY", "small-2x": "FAILED"}
-
-
-@pytest.mark.parametrize("step", ["none", 400])
-def test_required_deploy_fails_when_the_gateway_gives_nothing(
-    author: Author, tenant: Tenant, gateway: TemplateGateway, step: str | int
-) -> None:
-    """Without a result for a required preset there is no deploy, whatever else was answered."""
-    enroll(tenant)
-    require()
-    gateway.script = [step]
-    started = deploying(author)
-    assert author.finalize(started["id"]).status_code == 400
-    assert status_of(started) == "FAILED"
-
-
-@pytest.mark.parametrize("step", [503, "drop", "garbage", "commit-drop"])
-def test_required_deploy_outlives_a_passing_trouble(
-    author: Author, tenant: Tenant, gateway: TemplateGateway, step: str | int
-) -> None:
-    """A failed attempt is repeated while the deploy waits, also when its answer was lost."""
-    enroll(tenant)
-    require()
-    gateway.script = [step]
-    started = deploying(author)
-    assert author.finalize(started["id"]).status_code == 200
-    assert len(gateway.requests) == 2
-    assert set(states().values()) == {"READY"}
-
-
-def test_missing_artifact_is_said_before_anything_is_built(
-    author: Author, tenant: Tenant, gateway: TemplateGateway
-) -> None:
-    """A deploy whose bytes are not here is refused as ever, and may be finalized later."""
-    enroll(tenant)
-    require()
-    started = author.start(artifactKey="sha256:" + "0" * 64)
-    author.register(started["id"])
-    assert author.finalize(started["id"]).status_code == 422
-    assert (gateway.requests, rows(), status_of(started)) == ([], {}, "DEPLOYING")
-
-
-def test_native_project_requires_its_template(
-    author: Author, tenant: Tenant, gateway: TemplateGateway
-) -> None:
-    """A project whose default is a MicroVM group has to have its template, enrolled or not."""
-    group = make_worker_group(
-        name="vm-only",
-        fields={"workload_type": "MICROVM", "region": "sa-1"},
-        project_ref=None,
-    )
-    change(
-        "INSERT INTO deployments_projectrouting (project_id, default_group_id, allowed_queues)"
-        " VALUES (%s, %s, '{}')",
-        tenant.project.id,
-        group.id,
-    )
-    gateway.script = [{"0.5": "no kernel"}]
-    refused = author.finalize(deploying(author)["id"])
-    assert refused.status_code == 400
-    assert {row.region for row in ComputeTemplate.objects.all()} == {"sa-1"}
-    assert {row.reason for row in ComputeTemplate.objects.all()} == {"microvm-native"}
 
 
 # -- enrolled after the deploy --------------------------------------------------------------------
