@@ -1,7 +1,8 @@
-"""The group `template`: how much sooner an instance begins its task when its image was prepared.
+"""The group `template`: what a prepared image gains when it starts, and costs when it is deployed.
 
-One reference gateway with the process backend; two images with the same task, one of them with a
-template. Instances are created in turns, one with and one without, each after the last has ended.
+Start: one reference gateway with the process backend; two images with the same task, one of them
+with a template. Instances are created in turns, one with and one without, each after the last has
+ended. The deploys are in `bench/shadow_deploys.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import httpx
 
 from bench.figures import median
 from bench.rows import Row, measured
+from bench.shadow_deploys import measure_shadow_deploys
 from bench.stack import REPOSITORY
 from bench.template_platform import Platform, artifact_of, serving
 from bench.waiting import Unmeasurable, wait_until
@@ -48,7 +50,8 @@ def measure(choices: Choices) -> list[Row]:
         folder = Path(name)
         folder.chmod(READABLE)
         with _gateway(folder, port, choices) as gateway:
-            return [_measure_on(gateway, platform, port)]
+            speedup = _measure_on(gateway, platform, port)
+    return [speedup, measure_shadow_deploys(choices)]
 
 
 def _measure_on(gateway: httpx.Client, platform: Platform, port: int) -> Row:
