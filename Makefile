@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := $(CURDIR)
-XDIST ?= auto
+# One test process more than there are cores, because tests wait about as long as they compute.
+XDIST ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run stop clean check fmt lint types imports migrations openapi docs chromium test test-fast test-browser test-long bench lock ci
+.PHONY: help setup setup-dev run stop clean check fmt lint types imports migrations openapi docs screenshots chromium test test-fast test-browser test-long bench lock ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +68,9 @@ docs: setup-dev ## write the generated parts of the pages anew
 	@$(BIN)/python -m runs.states_doc
 	@$(BIN)/python -m bench.pages
 	@$(BIN)/python -m tests.fault_matrix
+
+screenshots: setup-dev chromium ## take the pictures of docs/ anew, of the stack that make run has started
+	@set -a; . "$${CROSSFADE_VAR:-var}/dev.env"; $(BIN)/python -m tests.screenshots
 
 chromium: setup-dev
 	@$(BIN)/python -m tests.chromium

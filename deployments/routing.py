@@ -59,6 +59,11 @@ def find_default_region(project: ProjectView) -> str | None:
     return None
 
 
+def region_request_for(project: ProjectView) -> ResolveRequest:
+    """Give what decides which regions a project may use, as it holds now."""
+    return _request_of(project, get_routing(project.id))
+
+
 def _request_of(project: ProjectView, routing: RoutingView) -> ResolveRequest:
     values = get_global_values()
     overrides = get_organization_values(project.organization_id)

@@ -49,7 +49,7 @@ _MISPLACED = """
 SELECT e.run_id FROM runs_readyentry e JOIN runs_taskrun r ON r.id = e.run_id
 WHERE r.execution_status <> 'QUEUED'
 UNION SELECT e.run_id FROM runs_delayedentry e JOIN runs_taskrun r ON r.id = e.run_id
-WHERE r.execution_status NOT IN ('QUEUED', 'DELAYED')
+WHERE r.execution_status NOT IN ('QUEUED', 'DELAYED', 'SUSPENDED')
 UNION SELECT e.run_id FROM runs_versionwait e JOIN runs_taskrun r ON r.id = e.run_id
 WHERE r.execution_status <> 'RUN_CREATED'
 UNION SELECT e.run_id FROM runs_lease e JOIN runs_taskrun r ON r.id = e.run_id
@@ -206,7 +206,10 @@ _LEAVE: dict[Place, str] = {
 }
 _DELAY = """
 INSERT INTO runs_delayedentry (run_id, due_at)
-SELECT id, coalesce(delay_until, clock_timestamp()) FROM runs_taskrun WHERE id = %s
+SELECT id, CASE WHEN execution_status = 'SUSPENDED'
+  THEN updated_at + %s * interval '1 millisecond'
+  ELSE coalesce(delay_until, clock_timestamp()) END
+FROM runs_taskrun WHERE id = %s
 """
 _AWAIT_VERSION = """
 INSERT INTO runs_versionwait (run_id, environment_id, task_slug)
@@ -228,7 +231,7 @@ def _enter(run: RunRow, place: Place) -> None:
     if place is Place.READY:
         place_run(run)
     elif place is Place.DELAYED:
-        _execute(_DELAY, [run.id])
+        _execute(_DELAY, [settings.ENV.timeout_suspended_ms, run.id])
     elif place is Place.VERSION:
         _execute(_AWAIT_VERSION, [run.id])
     else:

@@ -32,7 +32,7 @@ ALLOWED: dict[ExecutionStatus, tuple[Place, ...]] = {
     ExecutionStatus.RUN_CREATED: (Place.VERSION,),
     ExecutionStatus.DELAYED: (Place.DELAYED,),
     ExecutionStatus.QUEUED: (Place.READY, Place.DELAYED),
-    ExecutionStatus.SUSPENDED: (),
+    ExecutionStatus.SUSPENDED: (Place.DELAYED,),  # until somebody looks whether it may go on
     ExecutionStatus.FINISHED: (),
     **dict.fromkeys(LEASED, (Place.LEASE,)),
 }

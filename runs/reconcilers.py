@@ -22,7 +22,7 @@ from runs.lanes import lane_id_of
 from runs.metrics import RECONCILED
 from runs.moves import ENGINE, Expression, RunRow, apply_move, lock_environment, read_run
 from runs.reconciler_records import Fixed
-from runs.retention import forget_old_runs
+from runs.retention import forget_old_batches, forget_old_runs
 from runs.retry import Failure, decide_after_failure, redelivery_delay_ms
 from runs.services.attempts import follow_failure, max_attempts_of, max_duration_of
 from runs.services.ending import NOW, end_run, place_run
@@ -122,6 +122,7 @@ RECONCILERS: dict[str, Callable[[], int]] = {
         expire_waiting_runs,
         forget_old_keys,
         forget_old_runs,
+        forget_old_batches,
         compare_books,
     )
 }
@@ -171,6 +172,8 @@ def _release_due(run: RunRow) -> bool:
             **_ttl_columns(None, since=NOW),
         }
         apply_move(run, Event.DUE, description="Its delay is over", columns=columns)
+    elif run.execution_status is ExecutionStatus.SUSPENDED:
+        apply_move(run, Event.UNBLOCK, description="Nothing it waits for is left")
     place_run(run)
     return True
 

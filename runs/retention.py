@@ -2,14 +2,15 @@
 
 How long a run is kept follows from the plan its organization has now; one whose plan is unknown is
 kept as long as those of an enterprise. With a run go its snapshots, its log lines and its
-idempotency key. Only a run that is over can be old.
+idempotency key. Only a run that is over can be old. A batch is forgotten with its items, after the
+last of its runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from django.conf import settings
@@ -23,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 BATCH = 200  # a run may have 10,000 lines
 MAX_BATCHES = 100  # of one tick
+BATCHES_AT_ONCE = 20  # one may have 1,000 items
 
 # Ids begin with the time of the trigger, so the index of an environment's runs gives the old ones
 # first. A request's key is forgotten after a day, long before its run.
@@ -51,6 +53,27 @@ WITH old AS (
 )
 SELECT count(*) FROM gone
 """
+# Whoever adds items to one holds the lock of its row: such a batch is not old.
+_FORGET_BATCHES = """
+WITH old AS (
+  SELECT b.id FROM unnest(%(plans)s::text[], %(moments)s::timestamptz[], %(ids)s::text[])
+    AS kept(plan, since, since_id)
+  JOIN tenants_organization o ON coalesce(o.plan, 'enterprise') = kept.plan
+  JOIN tenants_environment e ON e.organization_id = o.id
+  CROSS JOIN LATERAL (
+    SELECT id FROM runs_batch WHERE environment_id = e.id AND id < kept.since_id
+      AND updated_at < kept.since
+      AND NOT EXISTS (SELECT 1 FROM runs_taskrun r WHERE r.batch_id = runs_batch.id)
+    ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED
+  ) b
+  LIMIT %(most)s
+), gone AS (
+  DELETE FROM runs_batch WHERE id IN (SELECT id FROM old) RETURNING id
+), items AS (
+  DELETE FROM runs_batchitem WHERE batch_id IN (SELECT id FROM gone)
+)
+SELECT count(*) FROM gone
+"""
 
 
 class Kept(NamedTuple):
@@ -59,10 +82,9 @@ class Kept(NamedTuple):
     plan: str
     since: datetime
 
-    @property
-    def since_id(self) -> str:
-        """Give a text that is greater than the id of every run triggered before."""
-        return f"run_{encode_ms(max(0, int(self.since.timestamp() * 1000)))}"
+    def since_id(self, prefix: str) -> str:
+        """Give a text that is greater than every id of this prefix made before."""
+        return f"{prefix}_{encode_ms(max(0, int(self.since.timestamp() * 1000)))}"
 
 
 def kept_since(days_by_plan: Mapping[str, int], *, now: datetime) -> list[Kept]:
@@ -72,6 +94,15 @@ def kept_since(days_by_plan: Mapping[str, int], *, now: datetime) -> list[Kept]:
 
 def forget_old_runs() -> Fixed:
     """Forget the runs that are older than their plan keeps them; give how many."""
+    return _forget_all("forget_old_runs", _FORGET, "run", BATCH)
+
+
+def forget_old_batches() -> Fixed:
+    """Forget the batches that are older than their plan keeps runs and have none left."""
+    return _forget_all("forget_old_batches", _FORGET_BATCHES, "batch", BATCHES_AT_ONCE)
+
+
+def _forget_all(name: str, statement: str, prefix: str, at_once: int) -> Fixed:
     env = settings.ENV
     days = {
         "free": env.retention_days_free,
@@ -79,28 +110,26 @@ def forget_old_runs() -> Fixed:
         "enterprise": env.retention_days_enterprise,
     }
     kept = kept_since(days, now=datetime.now(UTC))
+    values = {
+        "plans": [each.plan for each in kept],
+        "moments": [each.since for each in kept],
+        "ids": [each.since_id(prefix) for each in kept],
+        "most": at_once,
+    }
     forgotten = 0
     for _ in range(MAX_BATCHES if kept else 0):
-        gone = _forget(kept)
+        gone = _forget(statement, values)
         forgotten += gone
-        if gone < BATCH:
+        if gone < at_once:
             break
     if forgotten:
-        RECONCILED.labels("forget_old_runs").inc(forgotten)
-        log.info("runs.forgotten", runs=forgotten)
+        RECONCILED.labels(name).inc(forgotten)
+        log.info("retention.forgot", reconciler=name, forgotten=forgotten)
     return Fixed(forgotten)
 
 
-def _forget(kept: list[Kept]) -> int:
+def _forget(statement: str, values: Mapping[str, Any]) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(
-            _FORGET,
-            {
-                "plans": [each.plan for each in kept],
-                "moments": [each.since for each in kept],
-                "ids": [each.since_id for each in kept],
-                "most": BATCH,
-            },
-        )
+        cursor.execute(statement, values)
         (gone,) = cursor.fetchone()
     return int(gone)

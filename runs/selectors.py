@@ -108,7 +108,7 @@ def list_runs(
     before: str | None = None,
 ) -> RunPage:
     """Give a page of runs, newest first. Cursors are run ids; `before` wins over `after`."""
-    rows = TaskRun.objects.filter(_condition(wanted), environment_id__in=environment_ids).defer(
+    rows = TaskRun.objects.filter(condition_of(wanted), environment_id__in=environment_ids).defer(
         *_UNREAD_IN_LISTS
     )
     if before is not None:
@@ -129,7 +129,8 @@ def list_runs(
     )
 
 
-def _condition(wanted: RunFilter) -> Q:
+def condition_of(wanted: RunFilter) -> Q:
+    """Give the condition of a filter, without that of whose runs they are."""
     condition = Q()
     for column, values in (
         ("status", wanted.statuses),
@@ -184,10 +185,15 @@ def list_snapshots_since(run_id: str, snapshot_id: str, *, limit: int = 50) -> l
 
 
 def list_logs(
-    *, run_id: str, attempt: int | None, after: str | None
+    *, run_id: str, attempt: int | None, after: str | None, contains: str = ""
 ) -> tuple[list[RunLog], str | None]:
-    """Give a page of a run's lines in order and the cursor of the next, None on the last page."""
+    """Give a page of a run's lines in order and the cursor of the next, None on the last page.
+
+    With `contains` only those that have it, in any case; a run keeps few enough lines to look at.
+    """
     rows = RunLog.objects.filter(run_id=run_id)
+    if contains:
+        rows = rows.filter(text__icontains=contains)
     if attempt is not None:
         rows = rows.filter(attempt=attempt)
     position = _log_position(after)

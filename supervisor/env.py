@@ -70,6 +70,7 @@ class Settings:
     gateway_timeout_ms: int  # COMPUTE_GATEWAY_TIMEOUT_MS: of a whole call
     create_max_attempts: int  # COMPUTE_INSTANCE_CREATE_MAX_ATTEMPTS
     create_base_delay_ms: int  # COMPUTE_INSTANCE_CREATE_RETRY_BASE_DELAY_MS
+    finish_grace_s: float  # COMPUTE_INSTANCE_FINISH_GRACE_SECONDS
     state_dir: Path  # CROSSFADE_SUPERVISOR_DIR: artifacts, environments, folders of runs
     shared_dir: Path  # CROSSFADE_SHARED_DIR: as root, what other users must be able to reach
     artifact_cache_mb: int  # CROSSFADE_ARTIFACT_CACHE_MB: unpacked code kept at most
@@ -152,6 +153,7 @@ def read_env(
         create_base_delay_ms=reader.whole(
             "COMPUTE_INSTANCE_CREATE_RETRY_BASE_DELAY_MS", 250, most=10_000
         ),
+        finish_grace_s=reader.positive("COMPUTE_INSTANCE_FINISH_GRACE_SECONDS", 15, least=0),
         state_dir=Path(reader.text("CROSSFADE_SUPERVISOR_DIR", "var/supervisor")).absolute(),
         shared_dir=Path(reader.text("CROSSFADE_SHARED_DIR", "/var/lib/crossfade")).absolute(),
         artifact_cache_mb=reader.whole("CROSSFADE_ARTIFACT_CACHE_MB", 2048, least=1),

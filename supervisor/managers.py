@@ -54,5 +54,9 @@ def _compute_manager(settings: Settings, on_exit: Callable[[Exited], None]) -> W
     retry = CreateRetry(
         max_attempts=settings.create_max_attempts, base_delay_ms=settings.create_base_delay_ms
     )
-    options = ComputeOptions(supervisor=settings.instance_name, retry=retry)
+    options = ComputeOptions(
+        supervisor=settings.instance_name,
+        retry=retry,
+        finish_grace_s=settings.finish_grace_s,
+    )
     return ComputeManager(gateway, options, on_exit=on_exit)

@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from time import monotonic
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from compute.throttle import WRONG_CREDENTIALS, Buckets, place_of_address
 from supervisor.flights import Flight, Flights, Phase
 from supervisor.platform import (
     BASE,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 PREFIX = "/api/v1/workload-actions"
 SNAPSHOT = PREFIX + "/runs/{run}/snapshots/{snapshot}"
 ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+NOT_VALID = "the deployment token is missing or not valid"
+TOO_MANY = "too many wrong deployment tokens from this address; wait a moment"
 MAX_BODY_BYTES = 16 * 1024**2
 FOREIGN_STATUSES = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 OVER_STATUSES = frozenset({"RUN_FINISHED", "RETRY_QUEUED"})
@@ -64,10 +68,13 @@ class TokenRules:
 class Refusal(Exception):  # it is an answer, not a fault
     """A call that is answered here and not handed on."""
 
-    def __init__(self, status: HTTPStatus, error: str) -> None:
+    def __init__(
+        self, status: HTTPStatus, error: str, headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
+        self.headers = headers
 
 
 class WorkloadApi:
@@ -80,6 +87,7 @@ class WorkloadApi:
         self._flights = flights
         self._tokens = tokens
         self._metrics = metrics
+        self._wrong_tokens = Buckets(WRONG_CREDENTIALS)
 
     def app(self) -> Starlette:
         """Give the application."""
@@ -179,8 +187,17 @@ class WorkloadApi:
             return None
         given = any(flight.token for flight in self._flights.of_run(run))
         if shown.kind is TokenKind.INVALID or (given and shown.kind is not TokenKind.VALID):
-            raise Refusal(HTTPStatus.UNAUTHORIZED, "the deployment token is missing or not valid")
+            raise self._wrong_token(request, is_shown=shown.kind is not TokenKind.ABSENT)
         return shown
+
+    def _wrong_token(self, request: Request, *, is_shown: bool) -> Refusal:
+        """Count a token that was wrong; give the 401, or 429 after too many from its address."""
+        place = place_of_address(request.client.host) if request.client else ""
+        wait_s = self._wrong_tokens.fail(place, monotonic()) if is_shown else 0
+        if wait_s == 0:
+            return Refusal(HTTPStatus.UNAUTHORIZED, NOT_VALID)
+        headers = {"retry-after": str(wait_s), "x-should-retry": "false"}
+        return Refusal(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY, headers)
 
 
 def note(flight: Flight, call: Call, answer: Answer) -> None:
@@ -245,4 +262,4 @@ def _error(status: HTTPStatus, text: str) -> Response:
 
 async def _refuse(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    return _error(error.status, error.error)
+    return JSONResponse({"error": error.error}, error.status, error.headers)

@@ -15,7 +15,7 @@ from ledger.changes import KEY, TOKEN
 from ledger.ids import new_id
 from ledger.services import LedgerWrite, ledger_write
 from tenants.crypto import encrypt, hash_secret, new_secret, reencrypt
-from tenants.errors import NotFound
+from tenants.errors import Conflict, NotFound
 from tenants.models import Environment, EnvironmentKey, PersonalAccessToken, User
 
 if TYPE_CHECKING:
@@ -40,17 +40,25 @@ class NewToken(NamedTuple):
 
 
 def create_environment_key(
-    environment_id: str, *, now: datetime, grace: timedelta = GRACE, **origin: Unpack[Origin]
+    environment_id: str,
+    *,
+    now: datetime,
+    grace: timedelta = GRACE,
+    expected: str | None = None,
+    **origin: Unpack[Origin],
 ) -> NewKey:
     """Give an environment a new key; the one it had works for `grace` longer.
 
-    Raise `NotFound` for an unknown environment.
+    `expected` is the id of the key that is to be replaced, "" for none; None asks nothing. Raise
+    `NotFound` for an unknown environment, `Conflict` when its key is not the expected one any more.
     """
     with ledger_write(**origin) as write:
         environment = Environment.objects.filter(id=environment_id).first()
         if environment is None:
             raise NotFound("Environment not found")
-        current = EnvironmentKey.objects.filter(environment=environment, revoked_at=None)
+        current = list(EnvironmentKey.objects.filter(environment=environment, revoked_at=None))
+        if expected is not None and expected != "".join(row.id for row in current):
+            raise Conflict("The key was replaced or revoked meanwhile; nothing was changed")
         for row in current:
             _end_key(write, row, now + grace)
         return add_key(write, environment, now)

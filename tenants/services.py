@@ -6,50 +6,34 @@ inside it is true until it commits. Nothing here records a secret.
 
 from __future__ import annotations
 
-import secrets
-import string
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 from django.utils.text import slugify
 from pydantic.alias_generators import to_camel
 
-from ledger.changes import ENVIRONMENT, ORGANIZATION, TOKEN
+from ledger.changes import ENVIRONMENT, ORGANIZATION
 from ledger.ids import new_id
 from ledger.services import LedgerWrite, ledger_write
 from tenants.errors import Invalid, NotFound, Problem
 from tenants.freshness import check_fresh
-from tenants.keys import NewKey, add_key
-from tenants.models import Environment, Membership, Organization, Project, User
+from tenants.members import write_membership
+from tenants.models import Environment, Organization, User
+from tenants.projects import NewEnvironment, add_project
 from tenants.selectors import (
     EnvironmentView,
     OrganizationView,
     ProjectView,
     view_environment,
     view_organization,
-    view_project,
 )
-from tenants.words import ENVIRONMENT_SLUGS, EnvironmentType, Plan, PlanSource, Role
+from tenants.words import Plan, PlanSource, Role
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from tenants.origin import Origin
 
-FIRST_ENVIRONMENTS = (
-    EnvironmentType.DEVELOPMENT,
-    EnvironmentType.STAGING,
-    EnvironmentType.PRODUCTION,
-)
-REF_CHARS = 20
 MAX_CONCURRENCY = 1_000_000
-_REF_ALPHABET = string.ascii_lowercase + string.digits
-
-
-class NewEnvironment(NamedTuple):
-    """An environment with its key, which is shown this once."""
-
-    environment: EnvironmentView
-    key: NewKey
 
 
 class NewOrganization(NamedTuple):
@@ -99,12 +83,9 @@ def create_organization(
         )
         created = {"title": title, "slug": organization.slug, "plan": plan}
         _record(write, organization, "created", None, created)
-        project = _create_project(organization, now)
-        environments = tuple(
-            _create_environment(write, project, kind, now) for kind in FIRST_ENVIRONMENTS
-        )
+        made = add_project(write, organization, name=title, slug=organization.slug, now=now)
         write.touch(ORGANIZATION, organization.id)
-    return NewOrganization(view_organization(organization), view_project(project), environments)
+    return NewOrganization(view_organization(organization), made.project, made.environments)
 
 
 def update_organization(
@@ -208,50 +189,13 @@ def set_membership(
     now: datetime,
     **origin: Unpack[Origin],
 ) -> None:
-    """Make a person a member in this role, or with None no member; `NotFound` for unknown ones."""
+    """Make a person a member in this role, or with None no member.
+
+    Raise `NotFound` for unknown ones, `LastOwner` when no owner would be left.
+    """
     with ledger_write(**origin) as write:
         user, organization = _get_user(user_id), _get_organization(organization_id)
-        found = Membership.objects.filter(user=user, organization=organization)
-        old = found.values_list("role", flat=True).first()
-        if role is None:
-            found.delete()
-        else:
-            Membership.objects.update_or_create(
-                user=user,
-                organization=organization,
-                defaults={"role": role},
-                create_defaults={"role": role, "created_at": now},
-            )
-        key = f"member {user.email}"
-        _record(write, organization, key, old, None if role is None else str(role))
-        if not write.is_empty:
-            write.touch(TOKEN, user.id)
-
-
-def _create_project(organization: Organization, now: datetime) -> Project:
-    ref = "proj_" + "".join(secrets.choice(_REF_ALPHABET) for _ in range(REF_CHARS))
-    return Project.objects.create(
-        id=new_id("proj"),
-        ref=ref,
-        name=organization.title,
-        slug=organization.slug,
-        organization=organization,
-        created_at=now,
-    )
-
-
-def _create_environment(
-    write: LedgerWrite, project: Project, kind: EnvironmentType, now: datetime
-) -> NewEnvironment:
-    environment = Environment.objects.create(
-        id=new_id("env"),
-        organization=project.organization,
-        project=project,
-        type=kind,
-        slug=ENVIRONMENT_SLUGS[kind],
-        created_at=now,
-    )
-    return NewEnvironment(view_environment(environment), add_key(write, environment, now))
+        write_membership(write, user=user, organization=organization, role=role, now=now)
 
 
 def _record(

@@ -42,6 +42,7 @@ REGISTER = {"localOnly": False, "metadata": TASKS, "engine": "V2"}
 DEPLOYMENT = "/api/v1/deployments/{deployment_id}"
 RUN = "/api/v1/runs/{run_id}"
 QUEUE = "/api/v1/queues/{queue}"
+PLACE = "/orgs/{organization}/{environment}"
 SNAPSHOT = "/runs/{run_id}/snapshots/{snapshot_id}"
 COMPLETION = {"completion": {"ok": True, "id": "run_x", "output": "1"}}
 LOGS = {"attempt": 1, "lines": []}
@@ -77,6 +78,7 @@ ROUTES: dict[str, Route] = {
     f"POST {RUN}/reschedule": Route(KEY, 404, {"delay": "1h"}),
     "POST /api/v2/runs/{run_id}/cancel": Route(KEY, 404, {}),
     "POST /api/v3/batches": Route(KEY, None, {"runCount": 1}),
+    "POST /api/v2/tasks/batch": Route(KEY, None, {"items": [{"task": "hello"}]}),
     "POST /api/v3/batches/{batch_id}/items": Route(KEY, 404, {}),
     "GET /api/v2/batches/{batch_id}": Route(KEY, 404),
     "GET /api/v1/batches/{batch_id}/results": Route(KEY, 404),
@@ -147,17 +149,38 @@ ROUTES: dict[str, Route] = {
     "GET /static/{name}": Route(Door.PUBLIC),
     "GET /login": Route(Door.PUBLIC),
     "POST /logout": Route(Door.PUBLIC, None, {}),
+    "POST /theme": Route(Door.PUBLIC, None, {}),
     "GET /admin": Route(Door.PUBLIC),  # leads to the page
     "GET /admin/login/": Route(Door.PUBLIC),
     "POST /admin/logout/": Route(Door.PUBLIC, None, {}),
     # pages
     "GET /": Route(PAGE),
     "GET /orgs": Route(PAGE),
+    "GET /tokens": Route(PAGE),
+    # somebody's token is theirs alone: tests/integration/test_dashboard_rooms.py
+    "POST /tokens/{token_id}/revoke": Route(PAGE, None, {}),
     "GET /orgs/{organization}": Route(PAGE, 404),
-    "GET /orgs/{organization}/{environment}/runs": Route(PAGE, 404),
-    "GET /orgs/{organization}/{environment}/runs/{run_id}": Route(PAGE, 404),
-    "POST /orgs/{organization}/{environment}/runs/{run_id}/cancel": Route(PAGE, 404, {}),
-    "POST /orgs/{organization}/{environment}/runs/{run_id}/replay": Route(PAGE, 404, {}),
+    **{
+        f"GET {PLACE}/{room}": Route(PAGE, 404)
+        for room in ("runs", "regions", "keys", "members", "settings")
+    },
+    **{
+        f"GET {PLACE}/runs/{{run_id}}{side}": Route(PAGE, 404)
+        for side in ("", "/payload", "/logs", "/logs.txt", "/snapshots")
+    },
+    **{
+        f"POST {PLACE}/{action}": Route(PAGE, 404, {})
+        for action in (
+            "runs/{run_id}/cancel",
+            "runs/{run_id}/replay",
+            "regions/{ref}",
+            "keys/new/{environment_id}",
+            "keys/{key_id}/revoke",
+            "members/add",
+            "members/{user_id}",
+            "settings/projects",
+        )
+    },
     **{
         f"GET /admin/{path}": Route(OPERATORS)
         for path in (

@@ -44,6 +44,10 @@ class Shop:
         slug = self.tenant.organization.slug
         return f"/orgs/{slug}/{environment}/runs" + (f"/{rest}" if rest else "")
 
+    def room(self, rest: str, *, environment: str = "prod") -> str:
+        """Give the address of another room of this tenant."""
+        return f"/orgs/{self.tenant.organization.slug}/{environment}/{rest}"
+
     def trigger(self, slug: str = TASK, *, environment: str = "prod", **call: Any) -> str:
         """Trigger a run and give its id."""
         caller = get_caller_without_key(self.tenant.environments[environment].id)
@@ -101,8 +105,8 @@ def page_of(client: Client, path: str, status: int = 200) -> str:
     """Give the HTML of a page that is answered with this status."""
     response = client.get(path)
     assert response.status_code == status, response.content[:2000]
-    assert response["Content-Type"].startswith("text/html")
-    return response.content.decode()
+    assert response["Content-Type"].startswith("text/")
+    return response.getvalue().decode()
 
 
 def submit(client: Client, path: str, **fields: str) -> HttpResponse:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 import redis
+from django.conf import settings
 from django.db import connection
 
 from tests.live import live_session, live_stack, shared_file
@@ -25,6 +26,11 @@ load_profile()
 
 # Fixtures from elsewhere; a session has one of each because they are named here and nowhere else.
 __all__ = ["live_session", "live_stack", "node", "shared_file"]
+
+
+def pytest_configure() -> None:
+    """Hash the suite's passwords quickly."""
+    settings.PASSWORD_HASHERS = ["tests.passwords.QuickHasher"]
 
 
 @pytest.fixture(autouse=True)

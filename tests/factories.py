@@ -54,16 +54,16 @@ def make_tenant(*, title: str | None = None, plan: str | None = "free") -> Tenan
     )
 
 
-def make_person(*, is_staff: bool = False, member_of: str | None = None) -> PersonWithToken:
+def make_person(
+    *, is_staff: bool = False, member_of: str | None = None, role: Role = Role.MEMBER
+) -> PersonWithToken:
     """Make a person with a token, a member of the organization `member_of` if it is given."""
     email = f"person{next(_numbers)}@example.com"
     user_id = create_user(
         email=email, password=None, name="Person", is_staff=is_staff, now=NOW, **ORIGIN
     )
     if member_of is not None:
-        set_membership(
-            user_id=user_id, organization_id=member_of, role=Role.MEMBER, now=NOW, **ORIGIN
-        )
+        set_membership(user_id=user_id, organization_id=member_of, role=role, now=NOW, **ORIGIN)
     token = create_personal_access_token(user_id=user_id, name="test", now=NOW, **ORIGIN)
     return PersonWithToken(user_id, email, token.plaintext)
 

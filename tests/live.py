@@ -1,8 +1,9 @@
 """The whole stack for tests: every real process, started by the runner that people use.
 
-One stack for the session, started when a test first asks for it: web, worker, beat and supervisor
-on free ports, with a database of their own on the suite's PostgreSQL and a Valkey of their own, the
-demo world in it and `examples/` deployed by the real command line. Its tests are in files named
+One stack for the session, started when a test first asks for it, on free ports: PostgreSQL, Valkey,
+web, worker, beat, supervisors and gateway, with the demo world in it and `examples/` deployed by the
+real command line. Its runner keeps all of them running, the servers too, so that any may be killed
+and the next test finds the stack in order again. Its tests are in files named
 `test_live_*` or `test_sdk_*`, which share one process (`tests/distribution.py`). Waiting is shorter
 than in earnest; nothing else differs.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -18,21 +20,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import httpx
-import psycopg
 import pytest
 
 from tests.distribution import is_live
-from tests.servers import FOLDER_PREFIX, Servers, start_valkey, wait_until
+from tests.servers import FOLDER_PREFIX, Servers, wait_until
 from webapp.embedded.accounts import SYSTEM_FOLDER
 from webapp.embedded.launching import launch_command
-from webapp.embedded.ports import Ports, any_free_port, is_free
+from webapp.embedded.ports import Ports, is_free
 from webapp.embedded.probes import answers_ok
 from webapp.embedded.servers import OWNER_FILE
 
@@ -52,12 +51,12 @@ SHOWN_LINES = 60
 FIRST_PORT = 20_000  # below what systems hand out by themselves
 PORT_RANGE = 10_000
 WORKLOAD_UID_BASE = 61_000  # as root: user ids that no other stack or test uses
-OWN_UID_BASE = 60_000
 
 # Short enough that a killed process shows its consequences while a test looks on.
 TIMEOUTS: Mapping[str, str] = {
-    "RUN_ENGINE_TIMEOUT_PENDING_EXECUTING": "8000",
-    "RUN_ENGINE_TIMEOUT_EXECUTING": "15000",
+    "RUN_ENGINE_TIMEOUT_PENDING_EXECUTING": "6000",
+    "RUN_ENGINE_TIMEOUT_EXECUTING": "10000",
+    "CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS": "2",
     "RUNNER_HEARTBEAT_INTERVAL_SECONDS": "1",
     "RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS": "1",
     "RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS": "2",
@@ -196,6 +195,13 @@ class LiveStack:
         return str(self.demo["CROSSFADE_ADMIN_TOKEN"])
 
     @property
+    def database_url(self) -> str:
+        """Where the stack keeps everything."""
+        found = re.search(r"DATABASE_URL='?([^'\n]+)", (self.state / "dev.env").read_text())
+        assert found is not None
+        return found[1]
+
+    @property
     def managed_secret(self) -> str:
         """What supervisors present beside their token."""
         kept = json.loads((self.state / "secrets.json").read_text())
@@ -314,65 +320,16 @@ def remove_leftovers() -> None:
             shutil.rmtree(owner.parent, ignore_errors=True)
 
 
-def make_database(postgres_url: str) -> str:
-    """Make an empty database beside the suite's and give its address."""
-    name = f"live_{secrets.token_hex(4)}"
-    with closing(psycopg.connect(postgres_url, autocommit=True)) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
-    return urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
-
-
-@contextmanager
-def own_valkey(servers: Servers) -> Generator[str, None, None]:
-    """Give the address of a Valkey for the block: channels are not separated by database."""
-    valkey, port = servers.new_valkey(f"valkey-{secrets.token_hex(4)}"), any_free_port()
-    running = start_valkey(valkey, port)
-    try:
-        yield valkey.url(port)
-    finally:
-        running.stop()
-
-
 @pytest.fixture(scope="session")
 def live_session(
-    servers: Servers, postgres_url: str, tmp_path_factory: pytest.TempPathFactory
+    servers: Servers, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[LiveStack, None, None]:
     """Give the stack of this session; its logs stay in the session's temporary folder."""
     kept = tmp_path_factory.mktemp("live-stack")
     remove_leftovers()
     ports, state = free_ports(), servers.folder / "live"
-    with own_valkey(servers) as redis_url:
-        environment = {
-            **os.environ,  # noqa: TID251 - handed on, as a person's shell does
-            **TIMEOUTS,
-            "PORT": str(ports.web),
-            "CROSSFADE_VAR": str(state),
-            "DATABASE_URL": make_database(postgres_url),
-            "REDIS_URL": redis_url,
-            "PYTHONPATH": str(REPOSITORY),
-            "CROSSFADE_WORKLOAD_UID_BASE": str(WORKLOAD_UID_BASE),
-        }
-        stack = LiveStack(
-            ports=ports, state=state, environment=environment, output=kept / "stack.txt"
-        )
-        try:
-            stack.start()
-            yield stack
-        finally:
-            shutil.copytree(state / "log", kept / "log", dirs_exist_ok=True)
-            stack.stop()
-
-
-@contextmanager
-def own_stack(servers: Servers, kept: Path) -> Generator[LiveStack, None, None]:
-    """Give a stack that no other test uses, PostgreSQL and Valkey its own; its logs stay in `kept`.
-
-    Its runner keeps the servers running too, so that they can be killed like everything else.
-    """
-    remove_leftovers()
-    ports, state = free_ports(), servers.folder / f"stack-{secrets.token_hex(4)}"
     inherited = dict(os.environ)  # noqa: TID251 - handed on, as a person's shell does
-    for name in ("DATABASE_URL", "REDIS_URL"):
+    for name in ("DATABASE_URL", "REDIS_URL"):  # the suite's; the stack has its own
         inherited.pop(name, None)
     environment = {
         **inherited,
@@ -380,7 +337,7 @@ def own_stack(servers: Servers, kept: Path) -> Generator[LiveStack, None, None]:
         "PORT": str(ports.web),
         "CROSSFADE_VAR": str(state),
         "PYTHONPATH": str(REPOSITORY),
-        "CROSSFADE_WORKLOAD_UID_BASE": str(OWN_UID_BASE),
+        "CROSSFADE_WORKLOAD_UID_BASE": str(WORKLOAD_UID_BASE),
     }
     stack = LiveStack(ports=ports, state=state, environment=environment, output=kept / "stack.txt")
     try:

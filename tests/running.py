@@ -290,6 +290,16 @@ def stall(run_id: str) -> None:
     change("UPDATE runs_lease SET due_at = now() - interval '1 second' WHERE run_id = %s", run_id)
 
 
+def due_in_s(run_id: str) -> float:
+    """Give how long a lease still lasts."""
+    ((left,),) = rows_of(
+        "SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM runs_lease"
+        " WHERE run_id = %s",
+        run_id,
+    )
+    return float(left)
+
+
 def make_due(run_id: str) -> None:
     """Let a delayed run's time come."""
     change(
@@ -347,6 +357,7 @@ _PLACES: dict[str, list[list[str]]] = {
     "RUN_CREATED": [["version"]],
     "DELAYED": [["delayed"]],
     "QUEUED": [["ready"], ["delayed"]],
+    "SUSPENDED": [["delayed"]],
     "FINISHED": [[]],
     **{execution: [["lease"]] for execution in _LEASED},
 }

@@ -259,7 +259,14 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     early_config.stash[SERVERS] = servers
     early_config.add_cleanup(servers.stop)
     _set_environment(servers, environment)  # type: ignore[arg-type]
+    _hear_interrupts()
     yield
+
+
+def _hear_interrupts() -> None:
+    """Undo what a shell does to its background jobs: processes started here would inherit it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_setupnodes(config: pytest.Config) -> None:

@@ -40,18 +40,20 @@ class Door:
 
     def open(self) -> None:
         """Let connections in."""
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._admit, args=(self._listener,), daemon=True).start()
+        listener = socket.create_server(("127.0.0.1", self.port))
+        with self._lock:
+            self._listener = listener
+        threading.Thread(target=self._admit, args=(listener,), daemon=True).start()
 
     def shut(self) -> None:
         """Refuse new connections and cut those there are."""
-        if self._listener is not None:
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._listener = None
         with self._lock:
+            listener, self._listener = self._listener, None
             passing = list(self._passing)
+        if listener is not None:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
         for one in passing:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -64,6 +66,10 @@ class Door:
             except OSError:
                 return
             with self._lock:
+                if self._listener is not listener:  # shut while this one was on the doorstep
+                    client.close()
+                    server.close()
+                    return
                 self._passing |= {client, server}
             for source, target in ((client, server), (server, client)):
                 threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
@@ -99,6 +105,7 @@ def web_process(database_url: str, log_file: Path) -> Generator[httpx.Client, No
         "DATABASE_URL": database_url,
         "CROSSFADE_PROCESS": "web",
         "RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS": "0",
+        "CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS": "1",
         "PYTHONPATH": str(ROOT),
     }
     with log_file.open("wb") as log:

@@ -37,6 +37,7 @@ RECONCILE_EVERY_S = {
     "expire_waiting_runs": 1.0,
     "compare_books": 60.0,
     "forget_old_runs": 60.0,
+    "forget_old_batches": 60.0,
     "end_late_deployments": 60.0,
     "repair_compute_templates": 5.0,
     "request_missing_templates": 5.0,

@@ -47,6 +47,7 @@ class Env:
     artifacts_dir: str  # CROSSFADE_ARTIFACTS_DIR: the folder of the default file storage
     log_file: str  # CROSSFADE_LOG_FILE: "" writes the JSON lines to standard error
     process_name: str  # CROSSFADE_PROCESS: which process of the Procfile this is
+    database_pool_timeout_s: int  # CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS
     database_pool_size: int  # CROSSFADE_DATABASE_POOL_SIZE: connections a process keeps at most
     reload_interval_ms: int  # GLOBAL_FLAGS_RELOAD_INTERVAL_MS: the safety net of every registry
     backing_stale_ms: int  # MIGRATION_BACKING_STALE_MS: a group without heartbeat is not live
@@ -54,6 +55,7 @@ class Env:
     timeout_executing_ms: int  # RUN_ENGINE_TIMEOUT_EXECUTING
     timeout_executing_with_waitpoints_ms: int  # RUN_ENGINE_TIMEOUT_EXECUTING_WITH_WAITPOINTS
     timeout_pending_cancel_ms: int  # RUN_ENGINE_TIMEOUT_PENDING_CANCEL
+    timeout_suspended_ms: int  # RUN_ENGINE_TIMEOUT_SUSPENDED
     max_duration_grace_ms: int  # RUN_ENGINE_MAX_DURATION_GRACE_MS: what runners get to end it first
     retention_days_free: int  # RUN_RETENTION_DAYS_FREE: 0 keeps runs for ever
     retention_days_paid: int  # RUN_RETENTION_DAYS_PAID
@@ -99,6 +101,9 @@ def _read(reader: environ.Env) -> Env:
         log_file=reader.str("CROSSFADE_LOG_FILE", default=""),
         process_name=reader.str("CROSSFADE_PROCESS", default="web"),
         database_pool_size=_whole(reader, "CROSSFADE_DATABASE_POOL_SIZE", 16, least=1),
+        database_pool_timeout_s=_whole(
+            reader, "CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS", 10, least=1
+        ),
         reload_interval_ms=_whole(
             reader, "GLOBAL_FLAGS_RELOAD_INTERVAL_MS", 5000, least=MIN_RELOAD_INTERVAL_MS
         ),
@@ -113,6 +118,7 @@ def _read(reader: environ.Env) -> Env:
         timeout_pending_cancel_ms=_whole(
             reader, "RUN_ENGINE_TIMEOUT_PENDING_CANCEL", 60_000, least=1
         ),
+        timeout_suspended_ms=_whole(reader, "RUN_ENGINE_TIMEOUT_SUSPENDED", 600_000, least=1),
         max_duration_grace_ms=_whole(reader, "RUN_ENGINE_MAX_DURATION_GRACE_MS", 60_000, least=0),
         retention_days_free=_days(reader, "RUN_RETENTION_DAYS_FREE", 30),
         retention_days_paid=_days(reader, "RUN_RETENTION_DAYS_PAID", 90),

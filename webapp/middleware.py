@@ -26,6 +26,7 @@ LIMITS: Final[tuple[tuple[str, int], ...]] = (
     ("/background-workers", 16 * MIB),
     ("/feature-flags", 64 * KIB),  # a problem is named for each wrong key
     ("/api/v3/batches", 128 * KIB),
+    ("/api/v2/tasks/batch", MIB),
 )
 UPLOADS: Final = "/api/v1/artifacts/upload/"
 UPLOAD_BYTES: Final = 201 * MIB  # the route itself checks the size that was announced

@@ -32,6 +32,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django_htmx",  # the file of htmx, and what it says about a request
     "ledger",
     "tenants",
     "flags",
@@ -73,6 +74,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "webapp.dashboard.theme.theme",
             ]
         },
     }
@@ -86,7 +88,11 @@ DATABASES = {
         "ENGINE": "django.db.backends.postgresql",
         "CONN_MAX_AGE": 0,  # connections live in the pool, which long polls give theirs back to
         "OPTIONS": {
-            "pool": {"min_size": 1, "max_size": ENV.database_pool_size, "timeout": 10},
+            "pool": {
+                "min_size": 1,
+                "max_size": ENV.database_pool_size,
+                "timeout": ENV.database_pool_timeout_s,
+            },
             "application_name": f"crossfade-{ENV.process_name}",
             "prepare_threshold": NEVER_BY_ITSELF,
         },

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from compute.contracts import InstanceCreateRequest, InstanceList, TemplateCreateRequest
 from compute.gateway.instances import GatewayFull, NameTaken, NotCreated, UnknownInstance
-from compute.gateway.requests import Refusal, check_token, read_body, request_id_of
+from compute.gateway.requests import GatewayToken, Refusal, check_token, read_body, request_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ class GatewayApi:
     ) -> None:
         self._instances = instances
         self._templates = templates
-        self._token = token
+        self._token = GatewayToken(token)
         self._metrics = metrics
 
     def app(self) -> Starlette:

@@ -6,18 +6,24 @@ import asyncio
 import re
 from hmac import compare_digest
 from http import HTTPStatus
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
+from compute.throttle import WRONG_CREDENTIALS, Buckets, place_of_address
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import Request
 
 MAX_BODY_BYTES = 1024**2
 BODY_TIMEOUT_S = 15.0
 MAX_PROBLEMS = 20
 BEARER = "bearer "
+TOO_MANY = "Too many wrong tokens from this address; wait a moment"
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 T = TypeVar("T", bound=BaseModel)
@@ -27,20 +33,46 @@ class Refusal(Exception):  # it is an answer, not a fault
     """A call that is answered with an error."""
 
     def __init__(
-        self, status: HTTPStatus, error: str, problems: list[dict[str, str]] | None = None
+        self,
+        status: HTTPStatus,
+        error: str,
+        problems: list[dict[str, str]] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
         self.problems = problems
+        self.headers = headers
 
 
-def check_token(request: Request, token: str) -> None:
-    """Raise 401 unless the request carries the gateway's token; takes the same time for any."""
+class GatewayToken:
+    """The token of a gateway, and who has shown wrong ones."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token.encode()
+        self.wrong = Buckets(WRONG_CREDENTIALS)
+
+
+def check_token(request: Request, token: GatewayToken) -> None:
+    """Raise 401 unless the request carries the gateway's token, 429 after too many wrong ones.
+
+    It takes the same time for any. Who shows none guesses nothing, and a right one passes whatever
+    its address has shown before.
+    """
     value = request.headers.get("authorization", "")
     given = value[len(BEARER) :].strip() if value[: len(BEARER)].lower() == BEARER else ""
-    if not compare_digest(given.encode(), token.encode()):
-        raise Refusal(HTTPStatus.UNAUTHORIZED, "Invalid or missing gateway token")
+    if compare_digest(given.encode(), token.token):
+        return
+    wait_s = token.wrong.fail(_place_of(request), monotonic()) if given else 0
+    if wait_s:
+        headers = {"retry-after": str(wait_s), "x-should-retry": "false"}
+        raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY, headers=headers)
+    raise Refusal(HTTPStatus.UNAUTHORIZED, "Invalid or missing gateway token")
+
+
+def _place_of(request: Request) -> str:
+    return place_of_address(request.client.host) if request.client else ""
 
 
 def request_id_of(request: Request) -> str:

@@ -33,6 +33,7 @@ class Batch(models.Model):
                 | Q(sealed_at__isnull=False, item_count=models.F("run_count")),
             ),
         ]
+        indexes = [models.Index("environment_id", "id", name="batches_by_environment")]
 
 
 class BatchItem(models.Model):

@@ -33,7 +33,6 @@ LOOK_S = 1.0  # between two lists while there is something to see
 LOOK_SOON_S = 0.25  # while an end is expected
 LOOK_IDLE_S = 30.0  # while there is nothing of ours
 RESTLESS_S = 60.0  # after a create that may have happened, or a look that failed
-FINISH_GRACE_S = 15.0  # what a workload gets to end by itself once it has nothing to do
 CLOSE_S = 10.0  # what ending all instances may take at a stop
 MOST_DELETES = 8  # at once
 
@@ -46,6 +45,7 @@ class ComputeOptions:
 
     supervisor: str  # the instance name of this supervisor; unique, or others' would be ended
     retry: CreateRetry
+    finish_grace_s: float  # what a workload gets to end by itself once it has nothing to do
 
 
 @dataclass(slots=True)
@@ -125,7 +125,7 @@ class ComputeManager:
         """Expect the end of a workload, and bring it about when it does not come by itself."""
         known = self._known.get(name)
         if known is not None:
-            known.overdue_at = time.monotonic() + FINISH_GRACE_S
+            known.overdue_at = time.monotonic() + self._options.finish_grace_s
             self._wake.set()
         elif name in self._starting:
             self._done_early.add(name)

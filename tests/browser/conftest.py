@@ -8,6 +8,7 @@ the page, and looks at the database between.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -18,8 +19,10 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from playwright.sync_api import sync_playwright
 
+from tenants.words import Role
+from tests.browsing import Shop, make_shop
 from tests.chromium import FLAGS, need_chromium
-from tests.factories import make_person
+from tests.factories import PersonWithToken, make_person
 from tests.web_process import database_of_test, web_process
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ class Chromium:
 
 @dataclass
 class Operator:
-    """A staff person in front of a window."""
+    """A person in front of a window; of staff, unless the test says otherwise."""
 
     chromium: Chromium
     page: Page
@@ -103,21 +106,44 @@ def operator(
     chromium: Chromium, web_url: str, transactional_db: None
 ) -> Generator[Operator, None, None]:
     """Give a staff person with an open window; a page that the browser complains about fails."""
-    person = make_person(is_staff=True)
+    with _person_at_window(chromium, web_url, make_person(is_staff=True)) as staff:
+        yield staff
+
+
+@pytest.fixture
+def shop(transactional_db: None) -> Shop:
+    """Give a tenant whose production runs are placed in a region."""
+    return make_shop(title="A Company With Quite A Long Name")
+
+
+@pytest.fixture
+def owner(chromium: Chromium, web_url: str, shop: Shop) -> Generator[Operator, None, None]:
+    """Give an owner of the tenant with an open window, who may read the clipboard."""
+    person = make_person(member_of=shop.tenant.organization.id, role=Role.OWNER)
+    with _person_at_window(chromium, web_url, person) as customer:
+        allowed = ["clipboard-read", "clipboard-write"]
+        customer.act(lambda page: page.context.grant_permissions(allowed))
+        yield customer
+
+
+@contextmanager
+def _person_at_window(
+    chromium: Chromium, web_url: str, person: PersonWithToken
+) -> Generator[Operator, None, None]:
     window = chromium.thread.submit(_window, chromium.browser, web_url).result()
-    staff = Operator(chromium, window, person.email)
+    somebody = Operator(chromium, window, person.email)
     session = Client()
     session.force_login(get_user_model().objects.get(email=person.email))
     cookie = session.cookies[settings.SESSION_COOKIE_NAME]
-    staff.act(lambda page: _listen(page, staff.complaints))
-    staff.act(
+    somebody.act(lambda page: _listen(page, somebody.complaints))
+    somebody.act(
         lambda page: page.context.add_cookies(
             [{"name": cookie.key, "value": cookie.value, "url": web_url}]
         )
     )
-    yield staff
-    staff.act(lambda page: page.context.close())
-    assert staff.complaints == []
+    yield somebody
+    somebody.act(lambda page: page.context.close())
+    assert somebody.complaints == []
 
 
 def _window(browser: Browser, url: str) -> Page:

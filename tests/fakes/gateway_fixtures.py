@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.scripted_gateway import TOKEN, ScriptedGateway
+from tests.fakes.supervisor_fixtures import running_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -56,6 +57,28 @@ def start_gateway(
 def gateway(start_gateway: Callable[..., GatewayProcess]) -> GatewayProcess:
     """Give a running gateway."""
     return start_gateway()
+
+
+@pytest.fixture(scope="module")
+def standing_gateway(
+    shared_dir: Path, uid_base: int, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[GatewayProcess, None, None]:
+    """Give a gateway, and a platform, that all tests of a file share."""
+    state_dir = Path(tempfile.mkdtemp(prefix="gateway-", dir=shared_dir))
+    state_dir.chmod(0o755)
+    with running_platform() as fake:
+        gateway = GatewayProcess(
+            platform=fake,
+            state_dir=state_dir,
+            shared_dir=shared_dir,
+            uid_base=uid_base,
+            log_file=tmp_path_factory.mktemp("gateway") / "gateway.log",
+        )
+        try:
+            gateway.start()
+            yield gateway
+        finally:
+            gateway.close()
 
 
 def through(url: str) -> dict[str, str]:

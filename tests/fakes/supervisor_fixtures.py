@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes.supervisor_process import RUNNER_PACKAGE, SECRET, SupervisorProcess, make_artifact
+from tests.fakes.supervisor_process import (
+    RUNNER_PACKAGE,
+    SECRET,
+    SupervisorProcess,
+    eventually,
+    make_artifact,
+)
 from tests.fakes.worker_platform import FakePlatform
 
 if TYPE_CHECKING:
@@ -29,17 +36,26 @@ def shared_dir() -> Generator[Path, None, None]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture
-def platform() -> Generator[FakePlatform, None, None]:
-    """Give a running platform with two worker groups."""
+@contextmanager
+def running_platform() -> Generator[FakePlatform, None, None]:
+    """Give a running platform with two worker groups for the block."""
     tokens = {f"tr_wgt_{'a' * 40}": "group-a", f"tr_wgt_{'b' * 40}": "group-b"}
     fake = FakePlatform(groups=tokens, secret=SECRET)
     fake.start()
-    yield fake
-    fake.close()
+    try:
+        yield fake
+    finally:
+        fake.close()
 
 
 @pytest.fixture
+def platform() -> Generator[FakePlatform, None, None]:
+    """Give a running platform with two worker groups."""
+    with running_platform() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="session")
 def uid_base(worker_id: str) -> int:
     """Give user ids that no other test process uses."""
     number = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
@@ -75,3 +91,27 @@ def start_supervisor(
     yield start
     for supervisor in started:
         supervisor.close()
+
+
+@pytest.fixture(scope="module")
+def idle_supervisor(
+    shared_dir: Path, uid_base: int, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[SupervisorProcess, None, None]:
+    """Give a supervisor that leases nothing and has never seen a run, for all tests of a file."""
+    state_dir = Path(tempfile.mkdtemp(prefix="state-", dir=shared_dir))
+    state_dir.chmod(0o755)
+    with running_platform() as fake:
+        supervisor = SupervisorProcess(
+            platform=fake,
+            state_dir=state_dir,
+            shared_dir=shared_dir,
+            uid_base=uid_base,
+            log_file=tmp_path_factory.mktemp("idle") / "supervisor.log",
+            extra={"TRIGGER_DEQUEUE_ENABLED": "false"},
+        )
+        try:
+            supervisor.start()
+            eventually(lambda: len(supervisor.events("group.connected")) == len(fake.groups))
+            yield supervisor
+        finally:
+            supervisor.close()

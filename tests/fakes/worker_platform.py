@@ -157,6 +157,14 @@ class FakePlatform:
         with self.changed:
             return [(headers, body) for name, headers, body in self.calls if name == call]
 
+    def forget(self) -> None:
+        """Forget every run, artifact and call, as if nobody had asked yet."""
+        with self.changed:
+            self.runs.clear()
+            self.calls.clear()
+            self.artifacts.clear()
+            self.faults.clear()
+
     # -- routes -----------------------------------------------------------------------------------
 
     def answer(self, method: str, path: str, headers: dict[str, str], body: Any) -> Reply | None:

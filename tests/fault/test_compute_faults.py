@@ -91,7 +91,8 @@ def test_hung_runner_is_ended_when_its_run_is_over(
         "completion = {'ok': True, 'id': api.run, 'output': '{}'}\n"
         "api.snapshot_call('attempts/complete', {'completion': completion})\n" + WAIT
     )
-    supervisor = start_supervisor(script, **through(gateway.url))
+    short = {"COMPUTE_INSTANCE_FINISH_GRACE_SECONDS": "1"}
+    supervisor = start_supervisor(script, **through(gateway.url), **short)
     run = platform.add_run("hangs")
     eventually(lambda: run.status == "FINISHED", what=supervisor.log_text)
     assert len(gateway.listed()) == 1

@@ -10,17 +10,13 @@ import httpx
 import pytest
 from starlette.routing import Route
 
-from compute.gateway.app import GatewayApi
-from compute.gateway.callbacks import Callbacks
-from compute.gateway.instances import Instances
-from compute.gateway.metrics import Metrics as GatewayMetrics
-from compute.gateway.templates import Templates
 from supervisor.flights import Flight, Flights
 from supervisor.groups import Group
 from supervisor.metrics import Metrics
 from supervisor.platform import PlatformClient, RetryPolicy
 from supervisor.tokens import DeploymentClaims, mint_token
 from supervisor.workload_api import TokenRules, WorkloadApi
+from tests.fakes.gateway_app import gateway_app
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -115,14 +111,7 @@ def supervisor() -> Starlette:
 @pytest.fixture
 def gateway() -> Starlette:
     """Give the API of a gateway without instances."""
-    instances = Instances(limit=0, clock=lambda: 0.0, on_change=lambda: None)
-    metrics = GatewayMetrics()
-    templates = Templates(
-        callbacks=Callbacks(clock=lambda: 0.0),
-        clock=lambda: 0.0,
-        on_result=metrics.note_template,
-    )
-    return GatewayApi(instances, templates, token=GATEWAY_TOKEN, metrics=metrics).app()
+    return gateway_app(GATEWAY_TOKEN)
 
 
 def test_the_tables_have_every_route(supervisor: Starlette, gateway: Starlette) -> None:

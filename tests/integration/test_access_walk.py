@@ -18,6 +18,7 @@ from deployments.staff_selectors import list_any_deployments
 from deployments.worker_groups import rotate_worker_group_token
 from runs.services.leases import Holder, lease_runs
 from tenants.keys import create_environment_key, revoke_environment_key
+from tenants.words import Role
 from tests.access_table import ROUTES, Door, Route
 from tests.browsing import Shop, browser, make_shop
 from tests.factories import ORIGIN, make_person, make_worker_group
@@ -85,6 +86,9 @@ def tenants(settings: Settings) -> Tenants:
         "environment": "prod",
         "environment_id": mine.tenant.environments["prod"].id,
         "group_id": group.id,
+        "key_id": mine.tenant.key_ids["prod"],
+        "user_id": mine.person.id,
+        "token_id": "pat_of_nobody",
         "name": "crossfade.css",
     }
     return Tenants(ids, mine, other, bearers_of(other), wrong_bearers(other, mine))
@@ -300,8 +304,13 @@ def test_pages_send_strangers_to_the_login(tenants: Tenants) -> None:
 
 
 def test_pages_of_other_tenants_are_not_there(tenants: Tenants) -> None:
-    """A member of another organization gets 404, staff and members get in."""
-    stranger, member = browser(tenants.other.person), browser(tenants.mine.person)
+    """A member of another organization gets 404, staff and owners get in.
+
+    What lower roles may not do is in test_dashboard_roles.py.
+    """
+    organization = tenants.mine.tenant.organization.id
+    stranger = browser(tenants.other.person)
+    member = browser(make_person(member_of=organization, role=Role.OWNER))
     staff = browser(make_person(is_staff=True))
     for client in (stranger, member, staff):
         client.get("/orgs", follow=True)

@@ -20,7 +20,7 @@ from tests.browsing import (
     submit,
 )
 from tests.factories import make_person
-from webapp.dashboard.runs import PAGE_SIZE
+from webapp.dashboard.run_list import PAGE_SIZE
 from webapp.dashboard.words import STATUS_WORDS
 
 pytestmark = pytest.mark.django_db
@@ -34,6 +34,7 @@ ERROR = {
 FAILED_ONCE = {"ok": False, "error": ERROR, "retry": {"timestamp": 0, "delay": 0}}
 SUCCEEDED = {"ok": True, "output": '{"sum":[1,2]}', "outputType": "application/json"}
 
+TABS = ("", "/payload", "/logs", "/logs.txt", "/snapshots")
 EXECUTIONS = {
     **dict.fromkeys(RunStatus, ExecutionStatus.EXECUTING),
     **dict.fromkeys(FINAL, ExecutionStatus.FINISHED),
@@ -81,10 +82,13 @@ def test_a_run_says_what_happened(shop: Shop) -> None:
     assert "Attempt 1" in page
     assert "failed, to be retried" in page
     assert "Attempt 2" in page
-    assert "&lt;Ada&gt;" in page
-    assert "&quot;sum&quot;: [" in page
     assert f"{shop.path()}?tag=blue" in page
     assert 'data-testid="error"' not in page
+    packets = page_of(browser(shop.person), shop.path(f"{run_id}/payload"))
+    assert "&lt;Ada&gt;" in packets
+    assert "&quot;sum&quot;: [" in packets
+    raw = page_of(browser(shop.person), shop.path(f"{run_id}/payload?view=raw"))
+    assert "{&quot;sum&quot;:[1,2]}" in raw
 
 
 def test_an_error_comes_with_its_traceback(shop: Shop) -> None:
@@ -102,11 +106,15 @@ def test_only_staff_read_where_a_run_is_and_why(shop: Shop) -> None:
     """No customer's page has the name of a worker queue, of a supervisor, or the reason."""
     shop.trigger()
     run_id = shop.execute(SUCCEEDED)
-    hidden = (shop.worker_queue, "global_off", "supervisor-of-tests", 'data-testid="snapshots"')
+    hidden = (shop.worker_queue, "global_off", "supervisor-of-tests", 'data-testid="placement"')
     customer, staff = browser(shop.person), browser(make_person(is_staff=True))
-    for page in (page_of(customer, shop.path()), page_of(customer, shop.path(run_id))):
-        assert not [word for word in hidden if word in page]
-    shown = page_of(staff, shop.path(run_id))
+    rooms = ("regions", "keys", "members", "settings")
+    paths = [shop.room(room) for room in rooms]
+    paths += [shop.path(), *(shop.path(f"{run_id}{tab}") for tab in TABS)]
+    for path in paths:
+        page = page_of(customer, path)
+        assert [word for word in hidden if word in page] == [], path
+    shown = page_of(staff, shop.path(f"{run_id}/snapshots"))
     assert not [word for word in hidden if word not in shown]
 
 
@@ -117,9 +125,10 @@ def test_the_filters_narrow_the_list_and_can_be_taken_off(shop: Shop) -> None:
     client = browser(shop.person)
     page = page_of(client, f"{shop.path()}?task=other&tag=red")
     assert page.count('data-testid="run"') == 1
-    assert "1 run shown: 1 waiting for a version" in page
+    assert "<h1>1 run of other tagged red</h1>" in page
     assert 'href="?tag=red"' in page
     assert 'href="?task=other"' in page
+    assert 'href="?status=waiting-for-a-version&amp;task=other&amp;tag=red"' in page
     assert page.count('data-testid="chip"') == 2
     assert "No run matches" in page_of(client, f"{shop.path()}?status=failed")
     assert "there is no" in page_of(client, f"{shop.path()}?status=odd", status=400)
@@ -212,7 +221,7 @@ def test_a_form_without_its_token_does_nothing(shop: Shop) -> None:
 def test_a_payload_too_large_to_read_is_cut(shop: Shop) -> None:
     """A page stays readable however large the payload is, and says where all of it is."""
     run_id = shop.trigger(payload='"' + "x" * 600_000 + '"')
-    page = page_of(browser(shop.person), shop.path(run_id))
+    page = page_of(browser(shop.person), shop.path(f"{run_id}/payload"))
     assert len(page) < 130_000
     assert f"GET /api/v3/runs/{run_id}" in page
 

@@ -11,19 +11,34 @@ import httpx
 import psutil
 import pytest
 
-from tests.fakes.gateway_fixtures import gateway, scripted, start_gateway
+from tests.fakes.gateway_fixtures import scripted, standing_gateway, start_gateway
 from tests.fakes.gateway_process import AUTHORIZED, GatewayProcess, wanted
 from tests.fakes.scripted_gateway import TOKEN
-from tests.fakes.supervisor_fixtures import IMAGE, platform, shared_dir, uid_base
+from tests.fakes.supervisor_fixtures import IMAGE, shared_dir, uid_base
 from tests.fakes.supervisor_process import eventually, make_artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from tests.fakes.scripted_gateway import ScriptedGateway
     from tests.fakes.worker_platform import FakePlatform
 
-__all__ = ["gateway", "platform", "scripted", "shared_dir", "start_gateway", "uid_base"]
+__all__ = ["scripted", "shared_dir", "standing_gateway", "start_gateway", "uid_base"]
+
+
+@pytest.fixture
+def platform(standing_gateway: GatewayProcess) -> FakePlatform:
+    """Give the platform of this file's gateways, as if nobody had asked it yet."""
+    standing_gateway.platform.forget()
+    return standing_gateway.platform
+
+
+@pytest.fixture
+def gateway(standing_gateway: GatewayProcess) -> Generator[GatewayProcess, None, None]:
+    """Give the gateway of this file; no instance outlives its test."""
+    yield standing_gateway
+    for name in standing_gateway.listed():
+        standing_gateway.call("DELETE", f"/api/instances/{name}")
 
 
 def pids_of(name: str) -> list[int]:
@@ -237,8 +252,9 @@ def test_image_that_cannot_be_run(
     assert gateway.listed() == {}
 
 
-def test_stop_ends_every_instance_and_says_so(gateway: GatewayProcess) -> None:
+def test_stop_ends_every_instance_and_says_so(start_gateway: Callable[..., GatewayProcess]) -> None:
     """Nothing works on without its gateway, and the log names what was ended."""
+    gateway = start_gateway()
     for name in ("one", "two"):
         gateway.create(name)
     assert gateway.stop() == 0
@@ -246,8 +262,11 @@ def test_stop_ends_every_instance_and_says_so(gateway: GatewayProcess) -> None:
     assert gateway.events("gateway.stopped")[0]["ended"] == ["one", "two"]
 
 
-def test_killed_gateway_takes_its_instances_along(gateway: GatewayProcess) -> None:
+def test_killed_gateway_takes_its_instances_along(
+    start_gateway: Callable[..., GatewayProcess],
+) -> None:
     """After kill -9 nothing works on; the next start says what it cleared and begins empty."""
+    gateway = start_gateway()
     gateway.create("orphan")
     gateway.kill()
     eventually(lambda: pids_of("orphan") == [])

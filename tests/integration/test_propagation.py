@@ -132,10 +132,22 @@ def changes_for(made: Migrating) -> list[Change]:
     ]
 
 
+def check_liveness(replicas: Replicas) -> None:
+    """Let the backing fall silent and come back: each is seen in time by a replica that did nothing."""
+    replicas.made.fall_silent(for_s=31)
+    assert replicas.seconds_until(("in_percentage", "backing_down")) < LIVENESS_WITHIN_S
+    replicas.made.beat()
+    assert replicas.seconds_until(MIGRATED) < LIVENESS_WITHIN_S
+
+
 def test_a_change_is_seen_everywhere_within_a_second(replicas: Replicas) -> None:
-    """Overrides, flags, the kill switch, worker groups, plans and routing alike."""
+    """Overrides, flags, the kill switch, worker groups, plans and routing alike.
+
+    A heartbeat and its absence are no change of the ledger: every replica looks for itself.
+    """
     for change in changes_for(replicas.made):
         replicas.check(change, within_s=WITHIN_S)
+    check_liveness(replicas)
 
 
 @pytest.mark.fault(
@@ -146,39 +158,20 @@ def test_a_change_is_seen_everywhere_within_a_second(replicas: Replicas) -> None
 def test_without_valkey_a_change_is_seen_within_the_reload_interval(
     replicas: Replicas, servers: Servers
 ) -> None:
-    """The message is only the fast way: every replica asks the database anyway."""
+    """The message is only the fast way: every replica asks the database anyway.
+
+    One that is made while Valkey comes back is not missed: whoever subscribes anew asks what it has
+    missed.
+    """
     within_s = settings.ENV.reload_interval_ms / 1000 + SLACK_S
+    changes = changes_for(replicas.made)
     servers.stop_valkey()
     try:
-        for change in changes_for(replicas.made):
+        for change in changes:
             replicas.check(change, within_s=within_s)
+        check_liveness(replicas)
+        replicas.write(changes[2])
     finally:
         servers.need_valkey()
-
-
-def test_a_change_made_while_valkey_comes_back_is_not_missed(
-    replicas: Replicas, servers: Servers
-) -> None:
-    """Whoever subscribes anew asks what it has missed."""
-    servers.stop_valkey()
-    first, second = changes_for(replicas.made)[2:4]
-    replicas.write(first)
-    servers.need_valkey()
-    assert replicas.seconds_until(first.decision) < SEEN_S
-    replicas.check(second, within_s=settings.ENV.reload_interval_ms / 1000 + SLACK_S)
-
-
-@pytest.mark.parametrize("has_valkey", [True, False])
-def test_a_heartbeat_and_its_absence_are_seen_everywhere_within_two_seconds(
-    replicas: Replicas, servers: Servers, *, has_valkey: bool
-) -> None:
-    """Liveness is no change of the ledger: every replica looks for itself, also without Valkey."""
-    if not has_valkey:
-        servers.stop_valkey()
-    try:
-        replicas.made.fall_silent(for_s=31)
-        assert replicas.seconds_until(("in_percentage", "backing_down")) < LIVENESS_WITHIN_S
-        replicas.made.beat()
-        assert replicas.seconds_until(MIGRATED) < LIVENESS_WITHIN_S
-    finally:
-        servers.need_valkey()
+    assert replicas.seconds_until(changes[2].decision) < SEEN_S
+    replicas.check(changes[3], within_s=within_s)

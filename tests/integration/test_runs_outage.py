@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
@@ -16,20 +15,17 @@ from tests.running import (
     World,
     change,
     check_books,
+    due_in_s,
     executing,
     leased,
     make_world,
     race,
-    rows_of,
     stall,
     states_of,
 )
-from tests.servers import wait_until
-from tests.web_process import Door, database_of_test, web_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.django_db
 
@@ -41,16 +37,6 @@ def world(db: None) -> World:
     """Give a world that is listened to, with one task."""
     note_presence()
     return make_world()
-
-
-def due_in_s(run_id: str) -> float:
-    """Give how long a lease still lasts."""
-    ((left,),) = rows_of(
-        "SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM runs_lease"
-        " WHERE run_id = %s",
-        run_id,
-    )
-    return float(left)
 
 
 def outage(seconds: float) -> None:
@@ -198,23 +184,3 @@ def test_of_many_that_return_at_once_one_gives_back(redis_url: str) -> None:
     most_s = settings.ENV.timeout_executing_ms / 1000
     assert all(0 < due_in_s(run_id) < most_s + 5 for run_id, _ in runs)
     check_books()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_web_process_notes_that_it_listens(
-    postgres_url: str, redis_url: str, tmp_path: Path
-) -> None:
-    """From its start, each second, and again after an outage of its database, which it gives back."""
-    world = make_world()
-    run_id, _ = executing(world)
-    door = Door(urlsplit(postgres_url).port or 5432)
-    with web_process(database_of_test(postgres_url, port=door.port), tmp_path / "web.log"):
-        wait_until(is_listening, what="the first note")
-        before_s = due_in_s(run_id)
-        door.shut()
-        wait_until(lambda: not is_listening(), timeout_s=30, what="the outage")
-        door.open()
-        wait_until(is_listening, timeout_s=30, what="the return")
-        assert due_in_s(run_id) > before_s - DEAF_AFTER_S
-        assert repair_stalled_runs() == 0
-    door.shut()

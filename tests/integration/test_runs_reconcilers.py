@@ -15,6 +15,7 @@ from runs.reconcilers import (
     repair_stalled_runs,
 )
 from runs.retry import MAX_DELIVERIES
+from runs.services.cancellation import cancel_run
 from runs.services.trigger import trigger_run
 from runs.tasks import reconcile
 from tests.running import (
@@ -208,3 +209,44 @@ def test_a_tick_that_finds_another_at_work_does_nothing(redis_url: str) -> None:
     assert sum(fixed) == 1
     stall(leased(world)[0])
     assert reconcile("repair_stalled_runs") == 1
+
+
+def suspended(world: World) -> str:
+    """Give a run as a newer release leaves it that lets runs wait: saved, and holding nothing."""
+    run_id, _ = executing(world)
+    change("SELECT runs_end_lease(%s)", run_id)
+    change(
+        "UPDATE runs_taskrun SET execution_status = 'SUSPENDED', status = 'WAITING_TO_RESUME',"
+        " updated_at = now() WHERE id = %s",
+        run_id,
+    )
+    return run_id
+
+
+def test_a_suspended_run_is_looked_after(world: World) -> None:
+    """It is never lost: when its time is over and nothing is left that it waits for, it goes on."""
+    run_id = suspended(world)
+    assert reconcile("compare_books") == 1
+    check_books()
+    ((left_s,),) = rows_of(
+        "SELECT extract(epoch FROM due_at - now()) FROM runs_delayedentry WHERE run_id = %s", run_id
+    )
+    assert float(left_s) == pytest.approx(600, abs=30)
+    assert (release_due_runs(), world.lease()) == (0, [])
+    make_due(run_id)
+    assert (release_due_runs(), release_due_runs()) == (1, 0)
+    assert (states_of(run_id), run_of(run_id).deliveries) == (("QUEUED", "PENDING"), 0)
+    message = world.lease_one()
+    assert message.run.attemptNumber == 2
+    world.complete(run_id, world.start(run_id, message.snapshot.friendlyId))
+    assert states_of(run_id) == ("FINISHED", "COMPLETED_SUCCESSFULLY")
+    check_books()
+
+
+def test_a_suspended_run_can_be_canceled(world: World) -> None:
+    """At once, as one that waits; nothing of it is left in the queue."""
+    run_id = suspended(world)
+    reconcile("compare_books")
+    cancel_run(environment_id=world.environment_id, run_id=run_id)
+    assert states_of(run_id) == ("FINISHED", "CANCELED")
+    assert read_books().places[run_id] == []

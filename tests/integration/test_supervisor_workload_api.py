@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,12 @@ import httpx
 import jwt
 import pytest
 
-from tests.fakes.supervisor_fixtures import platform, shared_dir, start_supervisor, uid_base
+from tests.fakes.supervisor_fixtures import (
+    idle_supervisor,
+    shared_dir,
+    start_supervisor,
+    uid_base,
+)
 from tests.fakes.supervisor_process import TOKEN_SECRET, eventually
 
 if TYPE_CHECKING:
@@ -20,10 +26,10 @@ if TYPE_CHECKING:
 
     Start = Callable[..., SupervisorProcess]
 
-__all__ = ["platform", "shared_dir", "start_supervisor", "uid_base"]
+__all__ = ["idle_supervisor", "shared_dir", "start_supervisor", "uid_base"]
 
 PREFIX = "/api/v1/workload-actions"
-IDLE = {"TRIGGER_DEQUEUE_ENABLED": "false"}
+NUMBERS = itertools.count(1)  # a supervisor remembers whose a run is
 CLAIMS = {
     "ver": 1,
     "deployment": "deployment_d",
@@ -44,17 +50,22 @@ def token(secret: str = TOKEN_SECRET, **changes: Any) -> str:
 
 
 @pytest.fixture
-def api(start_supervisor: Start) -> Generator[httpx.Client, None, None]:
-    """Give a client of a supervisor that leases nothing and has never seen a run."""
-    supervisor = start_supervisor(**IDLE)
-    eventually(lambda: len(supervisor.events("group.connected")) == 2)
-    with httpx.Client(base_url=f"http://127.0.0.1:{supervisor.port}", timeout=30) as client:
+def platform(idle_supervisor: SupervisorProcess) -> FakePlatform:
+    """Give the platform of this file's supervisors, as if nobody had asked it yet."""
+    idle_supervisor.platform.forget()
+    return idle_supervisor.platform
+
+
+@pytest.fixture
+def api(idle_supervisor: SupervisorProcess) -> Generator[httpx.Client, None, None]:
+    """Give a client of a supervisor that leases nothing; each test asks about a run of its own."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{idle_supervisor.port}", timeout=30) as client:
         yield client
 
 
 def leased(platform: FakePlatform, group: str = "group-b") -> FakeRun:
     """Give a run that some earlier supervisor leased."""
-    run = platform.add_run("leased", group=group)
+    run = platform.add_run(f"leased-{next(NUMBERS)}", group=group)
     run.move("PENDING_EXECUTING")
     return run
 

@@ -26,7 +26,7 @@ def test_an_id_is_old_exactly_when_its_run_is(days: int, ms: int) -> None:
     (kept,) = kept_since({"free": days}, now=NOW)
     since_ms = int(kept.since.timestamp() * 1000)
     run_ms = max(0, since_ms + ms)
-    assert (new_id("run", now_us=run_ms * 1000) < kept.since_id) == (run_ms < since_ms)
+    assert (new_id("run", now_us=run_ms * 1000) < kept.since_id("run")) == (run_ms < since_ms)
 
 
 @given(st.dictionaries(st.sampled_from(["free", "paid", "enterprise"]), st.integers(0, 36_500)))

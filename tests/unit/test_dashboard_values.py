@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from runs.count_selectors import RunCounts
 from runs.states import FINAL, Event, ExecutionStatus, RunStatus
 from tenants.errors import Invalid
-from webapp.dashboard import machine_paths, words
+from webapp.dashboard import machine_paths, run_filters, run_rows, words
+from webapp.dashboard.histogram import histogram
 from webapp.dashboard.run_filters import MAX_VALUES, Filters, read_filters
-from webapp.dashboard.run_rows import example_for
+from webapp.dashboard.run_rows import count_sentence, example_for, facets
 from webapp.dashboard.run_times import headline, ran, waited
 from webapp.dashboard.timeline import MAX_SPANS, timeline
 from webapp.dashboard.words import STATUS_BY_NAME, STATUS_WORDS, duration_text, relative_text
@@ -71,7 +73,7 @@ class Snapshot:
 
 def test_the_examples_in_the_documentation_hold() -> None:
     """What the docstrings show is what the functions give."""
-    for module in (words, machine_paths):
+    for module in (words, machine_paths, run_filters, run_rows):
         assert doctest.testmod(module).failed == 0
 
 
@@ -168,11 +170,11 @@ def test_every_state_has_a_first_line(status: RunStatus) -> None:
 def test_filters_come_back_from_their_address() -> None:
     """What an address says is kept in order, once each; a chip leads to the rest."""
     filters = read_filters({"status": ["failed", "", "failed"], "task": ["a&b"], "other": ["x"]})
-    assert filters == Filters(("failed",), ("a&b",), ())
+    assert filters == Filters(statuses=("failed",), tasks=("a&b",))
     assert filters.query == "status=failed&task=a%26b"
     assert [chip.sentence for chip in filters.chips] == ["status is Failed", "task is a&b"]
     assert filters.chips[0].query_without == "task=a%26b"
-    assert list(filters.wanted.statuses) == ["COMPLETED_WITH_ERRORS"]
+    assert list(filters.wanted(NOW).statuses) == ["COMPLETED_WITH_ERRORS"]
 
 
 def test_filters_that_cannot_be_are_refused() -> None:
@@ -181,6 +183,85 @@ def test_filters_that_cannot_be_are_refused() -> None:
         read_filters({"status": ["odd"]})
     with pytest.raises(Invalid, match="tag: at most"):
         read_filters({"tag": [str(number) for number in range(MAX_VALUES + 1)]})
+    with pytest.raises(Invalid, match="'soon' is no duration"):
+        read_filters({"period": ["soon"]})
+
+
+def test_the_last_period_wins() -> None:
+    """A form that sends the period it had and the one that was chosen means the latter."""
+    filters = read_filters({"period": ["1h", "7d"]})
+    assert filters.periods == ("7d",)
+    assert filters.wanted(NOW).created_from == NOW - timedelta(days=7)
+    assert [chip.sentence for chip in filters.chips] == ["in the last 7 d"]
+
+
+def test_a_list_says_what_it_is() -> None:
+    """The first line counts, and reads as a sentence; what was not counted is not made up."""
+    some = Filters(
+        statuses=("failed", "crashed"),
+        tasks=("pdf",),
+        regions=("us-east-1",),
+        tags=("blue",),
+        periods=("24h",),
+    )
+    one, many = (
+        RunCounts({"CRASHED": 1}, is_complete=True),
+        RunCounts({"CRASHED": 9}, is_complete=False),
+    )
+    rest = "of pdf in us-east-1 tagged blue in the last 24 h"
+    assert count_sentence(one, some) == f"1 failed or crashed run {rest}"
+    assert count_sentence(None, some) == f"Failed or crashed runs {rest}"
+    assert count_sentence(many, Filters()) == "More than 10,000 runs"
+
+
+def test_times_come_back_from_their_address() -> None:
+    """A stretch of time is read as it was written, takes the place of a period, and bounds a list."""
+    filters = Filters(periods=("24h",)).between("2026-11-22T11:00:00", "2026-11-22T12:00:00")
+    assert filters.query == "from=2026-11-22T11%3A00%3A00&to=2026-11-22T12%3A00%3A00"
+    read = read_filters({"from": list(filters.since), "to": list(filters.until)})
+    assert read == filters
+    assert read.wanted(NOW).created_from == NOW - timedelta(hours=1)
+    assert read.wanted(NOW).created_to == NOW
+    assert read.phrase("runs") == "runs from 2026-11-22 11:00:00 to 2026-11-22 12:00:00"
+    for text in ("today", "2026-11-22", "2026-11-22T25:00:00"):
+        with pytest.raises(Invalid, match="is no time in UTC"):
+            read_filters({"from": [text]})
+
+
+def test_bars_are_as_high_as_their_runs_are_many() -> None:
+    """Each step that has runs is a bar; the part that failed is marked, and all leads to its runs."""
+    hour = timedelta(hours=1)
+    steps = {(0, "CRASHED"): 1, (0, "EXECUTING"): 3, (47, "EXECUTING"): 8}
+    counts = RunCounts(
+        {"CRASHED": 1, "EXECUTING": 11},
+        by_step=steps,
+        is_complete=True,
+        since=NOW - 48 * hour,
+        until=NOW,
+    )
+    drawn = histogram(counts, Filters(tasks=("pdf",), periods=("7d",)))
+    assert drawn is not None
+    first, last = drawn.bars
+    assert (first.x, first.height, first.bad_height) == (0, 20, 5)
+    assert (last.x, last.height, last.bad_height, last.top) == (47, 40, 0, 0)
+    assert "period" not in first.query
+    assert first.query.startswith("task=pdf&from=2026-11-20T12%3A00%3A00&to=2026-11-20T13")
+    assert drawn.sentence.startswith("12 runs from 2026-11-20 12:00:00 to 2026-11-22 12:00:00 UTC")
+    assert histogram(None, Filters()) is None
+    assert histogram(RunCounts({}, is_complete=True), Filters()) is None
+
+
+def test_states_are_offered_with_their_numbers() -> None:
+    """States that have runs lead to those; the chosen one leads back, even when it is empty."""
+    counts = RunCounts({"EXECUTING": 1200, "CRASHED": 3}, is_complete=True)
+    filters = Filters(statuses=("failed",), tasks=("pdf",))
+    shown = {facet.word.text: (facet.number, facet.query) for facet in facets(counts, filters)}
+    assert shown == {
+        "Executing": ("1,200", "status=executing&task=pdf"),
+        "Failed": ("0", "task=pdf"),
+        "Crashed": ("3", "status=crashed&task=pdf"),
+    }
+    assert facets(None, filters) == []
 
 
 def test_an_empty_list_proposes_what_can_be_done() -> None:

@@ -45,6 +45,7 @@ TIMES = {
         300_000,
     ),
     "RUN_ENGINE_TIMEOUT_PENDING_CANCEL": ("timeout_pending_cancel_ms", 60_000),
+    "RUN_ENGINE_TIMEOUT_SUSPENDED": ("timeout_suspended_ms", 600_000),
     "RUN_ENGINE_MAX_DURATION_GRACE_MS": ("max_duration_grace_ms", 60_000),
     "RUN_RETENTION_DAYS_FREE": ("retention_days_free", 30),
     "RUN_RETENTION_DAYS_PAID": ("retention_days_paid", 90),
@@ -123,7 +124,9 @@ def test_retention_by_plan() -> None:
     assert (free.plan, enterprise.plan) == ("free", "enterprise")
     assert free.since == NOW - timedelta(days=7)
     ms = int(free.since.timestamp() * 1000)
-    assert new_id("run", now_us=ms * 1000 - 1) < free.since_id < new_id("run", now_us=ms * 1000)
+    assert (
+        new_id("run", now_us=ms * 1000 - 1) < free.since_id("run") < new_id("run", now_us=ms * 1000)
+    )
 
 
 def test_what_was_found_is_what_was_fixed_unless_it_is_said() -> None:

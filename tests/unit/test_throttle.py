@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from webapp.throttle import (
-    TRIES_UNDER_PRESSURE,
-    Allowance,
-    Buckets,
-    LoginThrottle,
-    LoginTry,
-    address_of,
-    place_of_address,
-)
+from compute.throttle import Allowance, Buckets, place_of_address
+from webapp.throttle import TRIES_UNDER_PRESSURE, LoginThrottle, LoginTry, address_of
 
 HOUR_S = 3600.0
 
@@ -44,6 +37,13 @@ class TestBuckets:
         assert (buckets.wait_s("a", 100.0), buckets.wait_s("b", 100.0)) == (10, 0)
         assert (buckets.wait_s("a", 104.5), buckets.wait_s("a", 110.0)) == (6, 0)
         assert buckets.level("a", 120.0) == 0
+
+    def test_what_is_refused_is_not_counted(self) -> None:
+        """However hard somebody knocks, it is let in again as soon as the first are forgotten."""
+        buckets = Buckets(Allowance(2, 10.0))
+        told = [buckets.fail("a", 100.0) for _ in range(50)]
+        assert told == [0, 0, *[10] * 48]
+        assert buckets.fail("a", 110.0) == 0
 
     def test_a_clock_that_steps_back_forgets_nothing(self) -> None:
         """Time only ever drains."""

@@ -122,11 +122,10 @@ def wrong_credential(request: HttpRequest, kind: str, sentence: str) -> ApiError
     It is asked about wrong credentials only, so nobody's right one is ever refused for others'.
     """
     now_s, place = time.monotonic(), address_of_request(request)
-    wait_s = CREDENTIALS.wait_s(place, now_s)
+    wait_s = CREDENTIALS.fail(place, now_s)
     AUTHENTICATION_FAILURES.labels(kind, "yes" if wait_s else "no").inc()
     if wait_s:
         return ApiError(429, TOO_MANY, headers={"Retry-After": str(wait_s), **NO_RETRY})
-    CREDENTIALS.add(place, now_s)
     return ApiError(401, sentence)
 
 

@@ -15,7 +15,7 @@ from ninja import Router
 
 from ledger.connections import release_connections
 from runs.batch_selectors import BatchView, get_batch, list_finished_runs
-from runs.batches import Added, BatchItem, CreatedBatch, OpenBatch
+from runs.batches import Added, BatchItem, CreatedBatch, NewBatch, OpenBatch
 from runs.errors import BatchLimited, BatchNotFound
 from runs.services.batch_items import add_items, get_open_batch
 from runs.services.batches import BatchRate, create_batch
@@ -26,7 +26,6 @@ from webapp.api.errors import ApiError
 from webapp.api.ndjson import lines_of
 from webapp.api.run_answers import iso, result_answer
 from webapp.api.runs import RETRY, caller_of
-from webapp.api.trigger import ANY_ORIGIN
 from webapp.api.trigger_body import Headers
 from webapp.middleware import BATCH_BYTES, BATCH_ITEM_BYTES, drain
 
@@ -42,17 +41,16 @@ PIECE_S: Final = 0.2  # how long an item waits for others at most, while they ke
 def create(request: HttpRequest, body: BatchBody) -> JsonResponse:
     """Announce a batch; the same key within a day gives the same one."""
     caller = caller_of(request)
-    rate = settings.ENV.batch_rate_limit
+    return _created_answer(caller, make_batch(caller, new_batch(body, Headers(request.META))))
+
+
+def make_batch(caller: Caller, new: NewBatch) -> CreatedBatch:
+    """Make a batch, or give the one that holds its key; 429 when too many items are announced."""
+    rate, now = settings.ENV.batch_rate_limit, datetime.now(UTC)
     try:
-        created = create_batch(
-            caller,
-            new_batch(body, Headers(request.META)),
-            rate=None if rate is None else BatchRate(*rate),
-            now=datetime.now(UTC),
-        )
+        return create_batch(caller, new, rate=None if rate is None else BatchRate(*rate), now=now)
     except BatchLimited as limited:
-        raise _too_many(limited, now=datetime.now(UTC)) from None
-    return _created_answer(caller, created)
+        raise _too_many(limited, now=now) from None
 
 
 def _created_answer(caller: Caller, created: CreatedBatch) -> JsonResponse:
@@ -63,11 +61,18 @@ def _created_answer(caller: Caller, created: CreatedBatch) -> JsonResponse:
     }
     if created.idempotency_key_shown is not None:
         answer["idempotencyKey"] = created.idempotency_key_shown
-    response = JsonResponse(answer, status=200 if created.is_cached else 202, headers=ANY_ORIGIN)
-    response["x-trigger-jwt-claims"] = (
-        f'{{"sub":"{caller.environment.id}","pub":true,"scopes":["read:batch:{created.id}"]}}'
+    return JsonResponse(
+        answer,
+        status=200 if created.is_cached else 202,
+        headers=batch_claims(caller, created.id),
     )
-    return response
+
+
+def batch_claims(caller: Caller, batch_id: str) -> dict[str, str]:
+    """Give the header with what a token says that may read a batch."""
+    scopes = f'["read:batch:{batch_id}"]'
+    claims = f'{{"sub":"{caller.environment.id}","pub":true,"scopes":{scopes}}}'
+    return {"x-trigger-jwt-claims": claims}
 
 
 def _too_many(limited: BatchLimited, *, now: datetime) -> ApiError:

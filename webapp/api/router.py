@@ -25,8 +25,10 @@ from webapp.api import (
     staff_workers,
     template_callbacks,
     whoami,
+    whole_batches,
     worker,
 )
+from webapp.api.cross_origin import OPEN_ROUTES, open_to_any_origin
 from webapp.api.errors import ErrorAnswer, install, json_error
 
 if TYPE_CHECKING:
@@ -54,7 +56,9 @@ class Api(NinjaAPI):
         """Give the URL patterns of every router."""
         patterns, app_name, namespace = super().urls
         for pattern in patterns:
-            pattern.callback = _with_json_405(cast("View", pattern.callback))
+            view = _with_json_405(cast("View", pattern.callback))
+            is_open = str(pattern.pattern) in OPEN_ROUTES
+            pattern.callback = open_to_any_origin(view) if is_open else view
         return patterns, app_name, namespace
 
 
@@ -94,6 +98,7 @@ api.add_router("/api", whoami.router)
 api.add_router("/api/v1", regions.router)
 api.add_router("/api", runs.router)
 api.add_router("/api", batches.router)
+api.add_router("/api", whole_batches.router)
 api.add_router("/api", queues.router)
 api.add_router("/api", idempotency_keys.router)
 api.add_router("/engine/v1/worker-actions", worker.worker_router)

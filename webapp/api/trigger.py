@@ -7,26 +7,15 @@ It does what routers do, and no more: recognise the caller, parse, call one serv
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final
 
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from runs.services.trigger import trigger_run
 from webapp.api.auth import environment_key
+from webapp.api.cross_origin import ANY_ORIGIN, PREFLIGHT, readable_anywhere
 from webapp.api.errors import ApiError, respond
 from webapp.api.trigger_body import Headers, read_trigger
-
-ANY_ORIGIN: Final = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "x-trigger-jwt, x-trigger-jwt-claims",
-}
-PREFLIGHT: Final = {
-    **ANY_ORIGIN,
-    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-    "Access-Control-Allow-Headers": "*",
-    "Access-Control-Max-Age": "86400",
-}
 
 
 @csrf_exempt  # callers present keys, never cookies
@@ -37,7 +26,7 @@ def trigger(request: HttpRequest, task_id: str) -> HttpResponse:
     try:
         return _trigger(request, task_id)
     except Exception as error:  # noqa: BLE001  the table of errors answers every one of them
-        return respond(request, error)
+        return readable_anywhere(respond(request, error))
 
 
 def _trigger(request: HttpRequest, task_id: str) -> HttpResponse:

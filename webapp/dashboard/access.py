@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest
 
+from ledger.ids import new_id
+from tenants.origin import Origin
+from tenants.people_selectors import find_role
+from tenants.permissions import LEAST_ROLE, Action, Standing
 from tenants.selectors import (
     EnvironmentView,
     OrganizationDetail,
@@ -16,6 +21,8 @@ from tenants.selectors import (
 )
 from tenants.words import EnvironmentType
 
+SOURCE: Final = "dashboard"
+MAX_REQUEST_ID: Final = 200
 ENVIRONMENT_NAMES: Final[dict[str, str]] = {
     EnvironmentType.PRODUCTION: "Production",
     EnvironmentType.STAGING: "Staging",
@@ -45,6 +52,11 @@ class EnvironmentChoice(NamedTuple):
     name: str
     type: str
     environments: tuple[EnvironmentView, ...]  # one of each project; of previews, all
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether none of them is handed anything new."""
+        return all(environment.paused for environment in self.environments)
 
 
 class Place(NamedTuple):
@@ -77,6 +89,33 @@ def place_for(request: HttpRequest, organization: str, environment: str) -> Plac
         if choice.slug == environment:
             return Place(viewer, found.organization, found.projects, choices, choice)
     raise Http404
+
+
+def standing_in(place: Place) -> Standing:
+    """Give what the viewer is in the place's organization. One query, none for staff."""
+    viewer = place.viewer
+    if viewer.is_staff:
+        return Standing(None, is_staff=True)
+    return Standing(find_role(user_id=viewer.id, organization_id=place.organization.id))
+
+
+def require(place: Place, action: Action) -> Standing:
+    """Give the viewer's standing, or raise `PermissionDenied` when it does not reach so far."""
+    standing = standing_in(place)
+    if not standing.may(action):
+        least = LEAST_ROLE[action]
+        raise PermissionDenied(f"This takes the role {least} in {place.organization.title}.")
+    return standing
+
+
+def origin_for(request: HttpRequest) -> Origin:
+    """Give what the ledger records about a write of this request."""
+    asked = request.headers.get("x-request-id", "").strip()[:MAX_REQUEST_ID]
+    return Origin(
+        actor=f"user:{viewer_of(request).email}",
+        source=SOURCE,
+        request_id=asked or new_id("req"),
+    )
 
 
 def environment_choices(detail: OrganizationDetail) -> tuple[EnvironmentChoice, ...]:

@@ -15,6 +15,9 @@ from webapp.dashboard.machine_paths import is_machine_path
 log = structlog.get_logger(__name__)
 
 
+STAFF_PREFIX: Final = "/admin"
+
+
 class Explanation(NamedTuple):
     """What happened, and what to do; whether anything was lost is part of it."""
 
@@ -25,6 +28,10 @@ class Explanation(NamedTuple):
 STAFF_ONLY: Final = Explanation(
     "This is for staff only",
     "You are logged in, but not as staff. Whoever runs this installation can change that.",
+)
+NOT_YOUR_ROLE: Final = Explanation(
+    "Your role does not reach so far",
+    "Nothing was changed. An owner of the organization can give you another role.",
 )
 OTHER: Final = Explanation(
     "Something went wrong on our side",
@@ -67,7 +74,9 @@ def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpR
     log.warning("page.forbidden", path=request.path, reason=str(exception))
     if is_machine_path(request.path_info):
         return json_error(ErrorAnswer(403, "This may not be done"))
-    return _page(request, 403, shown=STAFF_ONLY)
+    if request.path_info.startswith(STAFF_PREFIX):
+        return _page(request, 403, shown=STAFF_ONLY)
+    return _page(request, 403, str(exception or ""), shown=NOT_YOUR_ROLE)
 
 
 def failed(request: HttpRequest) -> HttpResponse:

@@ -17,6 +17,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
+from django_htmx.middleware import HtmxMiddleware
 
 from webapp.api.errors import answer_for
 from webapp.dashboard.errors import error_page
@@ -40,9 +41,10 @@ class PageMiddleware:
 
     def __init__(self, get_response: Answer) -> None:
         self._machine = get_response
-        inner = MessageMiddleware(XFrameOptionsMiddleware(get_response))
+        answer = cast("Answer", HtmxMiddleware(get_response))  # never awaited under WSGI
+        inner = MessageMiddleware(XFrameOptionsMiddleware(answer))
         self._csrf = CsrfViewMiddleware(AuthenticationMiddleware(inner))
-        self._page = cast("Answer", SessionMiddleware(self._csrf))  # never awaited under WSGI
+        self._page = cast("Answer", SessionMiddleware(self._csrf))
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer a machine at once, a browser through all of it."""

@@ -90,17 +90,17 @@ def shown_error(run: RunView) -> dict[str, Any] | None:
     return error_value(run.error)
 
 
-def shown_output(run: RunView) -> Packet | None:
+def shown_output(run: RunView, *, is_raw: bool = False) -> Packet | None:
     """Give what the run returned; None when it did not, or returned nothing."""
     if run.status != RunStatus.COMPLETED_SUCCESSFULLY or run.output is None:
         return None
-    return packet(run.output, run.output_type or "application/json")
+    return packet(run.output, run.output_type or "application/json", is_raw=is_raw)
 
 
-def packet(text: str, packet_type: str) -> Packet:
+def packet(text: str, packet_type: str, *, is_raw: bool = False) -> Packet:
     """Give a packet with its JSON indented, cut where it would burden the page."""
     shown = text
-    if len(text) <= MAX_INDENTED:
+    if len(text) <= MAX_INDENTED and not is_raw:
         value = packet_value(text, packet_type)
         shown = value if isinstance(value, str) and value == text else _indented(value)
     return Packet(shown[:MAX_SHOWN], len(shown) > MAX_SHOWN)

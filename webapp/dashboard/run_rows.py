@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from runs.count_selectors import MAX_COUNTED, RunCounts
 from runs.states import FINAL
+from webapp.dashboard.run_filters import Filters
 from webapp.dashboard.run_times import ran
 from webapp.dashboard.words import (
+    STATUS_WORDS,
     Moment,
     Word,
-    count_text,
     duration_text,
     moment,
     status_word,
@@ -38,6 +39,15 @@ class RunRow(NamedTuple):
     version: str | None
     tags: list[str]
     is_test: bool
+
+
+class Facet(NamedTuple):
+    """A state, how many runs are in it, and the address of those."""
+
+    word: Word
+    number: str
+    query: str
+    is_chosen: bool
 
 
 class Example(NamedTuple):
@@ -72,11 +82,34 @@ def run_row(run: RunView, now: datetime) -> RunRow:
     )
 
 
-def summary(rows: Sequence[RunRow]) -> str:
-    """Give what stands on a page in one sentence, the most frequent state first."""
-    counts = Counter(row.status.text for row in rows)
-    parts = [f"{count} {word[0].lower()}{word[1:]}" for word, count in counts.most_common()]
-    return f"{count_text(len(rows), 'run')} shown: {', '.join(parts)}"
+def count_sentence(counts: RunCounts | None, filters: Filters) -> str:
+    """Give the first line of a list: how many runs there are of which kind.
+
+    >>> count_sentence(RunCounts({"CRASHED": 2}, is_complete=True), Filters())
+    '2 runs'
+    """
+    if counts is None:
+        phrase = filters.phrase("runs")
+        return f"{phrase[0].upper()}{phrase[1:]}"
+    if not counts.is_complete:
+        return f"More than {MAX_COUNTED:,} {filters.phrase('runs')}"
+    return f"{counts.total:,} {filters.phrase('run' if counts.total == 1 else 'runs')}"
+
+
+def facets(counts: RunCounts | None, filters: Filters) -> list[Facet]:
+    """Give how many there are in each state, in the order of a run's life.
+
+    `counts` are those of the filter without its states. A state that is chosen is among them, even
+    if no run is in it.
+    """
+    if counts is None:
+        return []
+    found = []
+    for status, word in STATUS_WORDS.items():
+        count, is_chosen = counts.by_status.get(status, 0), word.name in filters.statuses
+        if count or is_chosen:
+            found.append(Facet(word, f"{count:,}", filters.with_status(word.name), is_chosen))
+    return found
 
 
 def is_live(runs: Sequence[RunView]) -> bool:

@@ -1,13 +1,12 @@
-"""The parts of a run's page that are read on their own: relatives, packets, logs, staff's part."""
+"""The parts of a run's page that are read on their own: relatives, packets, snapshots."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from ledger.ids import body_of
-from runs.selectors import get_family, list_logs
+from runs.selectors import get_family
 from webapp.dashboard.run_facts import Fact, Packet, packet, placement, shown_output
 from webapp.dashboard.run_rows import RunRow, run_row
 from webapp.dashboard.words import clock_text
@@ -15,9 +14,7 @@ from webapp.dashboard.words import clock_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runs.selectors import LogView, RunView, SnapshotView
-
-LOUD = frozenset({"stderr", "error", "fatal", "critical"})
+    from runs.selectors import RunView, SnapshotView
 
 
 class Relatives(NamedTuple):
@@ -36,49 +33,18 @@ class Packets(NamedTuple):
     metadata: Packet | None
 
 
-class LogRow(NamedTuple):
-    """One line that an attempt wrote."""
-
-    anchor: str
-    at: str
-    source: str  # the stream, or the level of a log record
-    is_loud: bool  # an error, or what went to stderr
-    text: str
-
-
-class AttemptLog(NamedTuple):
-    """The lines of one attempt on this page."""
-
-    attempt: int
-    lines: list[LogRow]
-
-
-class LogSection(NamedTuple):
-    """A page of a run's log."""
-
-    attempts: list[AttemptLog]
-    is_continued: bool  # lines before these are on an earlier page
-    next_after: str | None
-
-
 class SnapshotRow(NamedTuple):
-    """A snapshot as staff read it."""
+    """A snapshot as a table has it; the last three are for staff, "" for others."""
 
     id: str
     at: str
     execution_status: str
     event: str
-    description: str
     attempt: str
+    is_refused: bool
+    description: str
     by: str  # supervisor and runner
     error: str  # why the move was refused, "" when it was not
-
-
-class StaffSection(NamedTuple):
-    """What only staff see: where the run is, why, and every state it had."""
-
-    placement: list[Fact]
-    snapshots: list[SnapshotRow]
 
 
 def relatives(run: RunView, now: datetime) -> Relatives:
@@ -92,42 +58,26 @@ def relatives(run: RunView, now: datetime) -> Relatives:
     )
 
 
-def packets(run: RunView) -> Packets:
-    """Give what went in and came out."""
+def packets(run: RunView, *, is_raw: bool) -> Packets:
+    """Give what went in and came out, indented or, raw, as it was sent."""
     return Packets(
-        None if run.payload is None else packet(run.payload, run.payload_type),
-        shown_output(run),
-        None if run.metadata is None else packet(run.metadata, run.metadata_type),
+        None if run.payload is None else packet(run.payload, run.payload_type, is_raw=is_raw),
+        shown_output(run, is_raw=is_raw),
+        None if run.metadata is None else packet(run.metadata, run.metadata_type, is_raw=is_raw),
     )
 
 
-def log_section(run_id: str, *, after: str | None) -> LogSection:
-    """Give a page of what the run's attempts wrote, attempt by attempt."""
-    lines, next_after = list_logs(run_id=run_id, attempt=None, after=after)
-    attempts = [
-        AttemptLog(attempt, [_log_row(line) for line in found])
-        for attempt, found in groupby(lines, key=lambda line: line.attempt)
-    ]
-    return LogSection(attempts, bool(after), next_after)
+def placement_facts(run: RunView) -> list[Fact]:
+    """Give where the run is, and why; for staff."""
+    return placement(run)
 
 
-def staff_section(run: RunView, snapshots: Sequence[SnapshotView]) -> StaffSection:
-    """Give what staff read besides."""
-    return StaffSection(placement(run), [_snapshot_row(snapshot) for snapshot in snapshots])
+def snapshot_rows(snapshots: Sequence[SnapshotView], *, is_staff: bool) -> list[SnapshotRow]:
+    """Give every state a run had, oldest first. Who moved it is for staff."""
+    return [_snapshot_row(snapshot, is_staff=is_staff) for snapshot in snapshots]
 
 
-def _log_row(line: LogView) -> LogRow:
-    source = line.level or line.stream
-    return LogRow(
-        anchor=f"log-{line.attempt}-{line.seq}",
-        at=clock_text(line.at),
-        source=source,
-        is_loud=source.lower() in LOUD,
-        text=line.text,
-    )
-
-
-def _snapshot_row(snapshot: SnapshotView) -> SnapshotRow:
+def _snapshot_row(snapshot: SnapshotView, *, is_staff: bool) -> SnapshotRow:
     run = body_of(snapshot.run_id)  # part of the runner's name, and known on its page
     by = (snapshot.worker_instance, (snapshot.runner_id or "").replace(run, "…"))
     return SnapshotRow(
@@ -135,8 +85,9 @@ def _snapshot_row(snapshot: SnapshotView) -> SnapshotRow:
         at=clock_text(snapshot.created_at),
         execution_status=snapshot.execution_status,
         event=snapshot.event,
-        description=snapshot.description,
         attempt=str(snapshot.attempt_number or ""),
-        by=" / ".join(name for name in by if name),
-        error="" if snapshot.is_valid else snapshot.error or "refused",
+        is_refused=not snapshot.is_valid,
+        description=snapshot.description if is_staff else "",
+        by=" / ".join(name for name in by if name) if is_staff else "",
+        error=snapshot.error or "" if is_staff and not snapshot.is_valid else "",
     )

@@ -1,46 +1,86 @@
-// Keeps a part of a page fresh while what it shows may still change. The page is complete without it.
+// Keeps parts of a page fresh while what they show may still change. The page is complete without it:
+// htmx asks again for what carries hx-trigger="every ..."; here is when it should not, and how a list
+// takes in what is new without moving under somebody's hand.
 "use strict";
 (() => {
-  const LEAST_MS = 1000;
+  const LEAST_MS = 2000;
   const MOST_MS = 30000;
+  let quietMs = 0; // grows while the server cannot be reached
+  let quietUntil = 0;
 
   function isBeingUsed(part) {
     const selection = document.getSelection();
     const hasText = selection !== null && !selection.isCollapsed && part.contains(selection.anchorNode);
-    return document.hidden || hasText || part.querySelector(":active") !== null;
+    const typing = part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea");
+    return hasText || typing || part.querySelector(":active") !== null;
   }
 
-  function replace(part, fresh) {
-    const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
-    const scrolled = [...part.querySelectorAll("[tabindex='0']")].map((box) => box.scrollTop);
-    part.replaceWith(fresh);
-    [...fresh.querySelectorAll("[tabindex='0']")].forEach((box, i) => { box.scrollTop = scrolled[i] || 0; });
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  function isWaitedFor(part) {
+    if (document.hidden || Date.now() < quietUntil) return false;
+    return part.dataset.live === "quiet" || !isBeingUsed(part); // a quiet part only grows at its end
   }
 
-  async function refresh(id, pause) {
-    const part = document.getElementById(id);
-    if (!part || !part.dataset.live) return; // its state is final
-    let next = Math.max(LEAST_MS, Number(part.dataset.live));
-    if (!isBeingUsed(part)) {
-      try {
-        const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-        const text = answer.ok && !answer.redirected ? await answer.text() : "";
-        const fresh = new DOMParser().parseFromString(text, "text/html").getElementById(id);
-        if (fresh && !isBeingUsed(part)) {
-          if (fresh.outerHTML !== part.outerHTML) replace(part, fresh);
-        } else {
-          next = Math.min(MOST_MS, pause * 2);
-        }
-      } catch (error) {
-        next = Math.min(MOST_MS, pause * 2); // the server cannot be reached: ask less often
-      }
+  function say(isStale) {
+    const stale = document.getElementById("stale");
+    if (stale && stale.hidden === isStale) stale.hidden = !isStale;
+  }
+
+  function firstRow(part) {
+    return part.querySelector("[data-row]")?.dataset.row;
+  }
+
+  // Rows that are there are written anew where they stand; the new ones wait for a click.
+  function updateInPlace(part, fresh) {
+    for (const row of fresh.querySelectorAll("[data-row]")) {
+      const old = part.querySelector(`[data-row="${CSS.escape(row.dataset.row)}"]`);
+      if (!old || old.contains(document.activeElement)) continue;
+      if (old.innerHTML !== row.innerHTML) old.innerHTML = row.innerHTML;
     }
-    window.setTimeout(refresh, next, id, next);
+    part.querySelector(".fresh")?.classList.add("is-shown");
   }
 
-  for (const part of document.querySelectorAll("[data-live]")) {
-    const first = Number(part.dataset.live);
-    window.setTimeout(refresh, first, part.id, first);
+  function takeIn(event) {
+    const detail = event.detail;
+    const part = detail.target;
+    if (new URL(detail.xhr.responseURL).pathname === "/login") {
+      detail.shouldSwap = false;
+      location.reload(); // the session ended: the page itself leads to the login, and back
+      return;
+    }
+    if (!part || !part.hasAttribute("data-live") || detail.elt !== part) return;
+    if (!isWaitedFor(part)) {
+      detail.shouldSwap = false;
+      return;
+    }
+    const before = firstRow(part);
+    if (before === undefined || !part.querySelector("tbody:hover, tbody:focus-within")) return;
+    const fresh = new DOMParser().parseFromString(detail.serverResponse, "text/html");
+    const now = firstRow(fresh);
+    if (now !== undefined && now !== before) {
+      detail.shouldSwap = false;
+      updateInPlace(part, fresh);
+    }
   }
+
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const part = event.detail.elt;
+    if (part.hasAttribute("data-live") && !isWaitedFor(part)) event.preventDefault();
+  });
+  document.addEventListener("htmx:beforeSwap", takeIn);
+  for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
+    document.addEventListener(name, (event) => {
+      if (!event.detail.elt.hasAttribute("data-live")) {
+        location.assign(event.detail.pathInfo.finalRequestPath); // the whole page says what is wrong
+        return;
+      }
+      quietMs = Math.min(MOST_MS, Math.max(LEAST_MS, quietMs * 2));
+      quietUntil = Date.now() + quietMs;
+      say(true);
+    });
+  }
+  document.addEventListener("htmx:afterOnLoad", (event) => {
+    if (!event.detail.successful) return;
+    quietMs = 0;
+    say(false);
+  });
 })();
