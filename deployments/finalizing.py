@@ -62,7 +62,7 @@ class Finalize:
     skip_promotion: bool | None  # None: as the deployment said when it began
     image_digest: str | None
     actor: str
-    now: datetime
+    clock: Callable[[], datetime]  # aware UTC; what is noted is when it happened, after any wait
     request_id: str | None = None
 
 
@@ -163,7 +163,7 @@ def _fail(wanted: Finalize, message: str) -> Never:
             deployment_id=wanted.deployment_id,
             error=error,
             actor=wanted.actor,
-            now=wanted.now,
+            now=wanted.clock(),
         )
     except IllegalMove as ended:  # canceled or timed out meanwhile: that end stays
         log.info("deployment.ended_otherwise", deployment_id=wanted.deployment_id, how=str(ended))
@@ -177,7 +177,7 @@ def _finalize(wanted: Finalize) -> DeploymentView:
         skip_promotion=wanted.skip_promotion,
         image_digest=wanted.image_digest,
         actor=wanted.actor,
-        now=wanted.now,
+        now=wanted.clock(),
         request_id=wanted.request_id,
     )
 

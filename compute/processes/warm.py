@@ -182,7 +182,7 @@ class WarmProcesses:
         while True:
             spare = await self._start(template)
             readiness = await spare.readiness(within_s=self._limits.prepare_s)
-            if readiness.is_ready:
+            if readiness.is_ready and not spare.is_gone:
                 return spare
             await spare.stop()
             if template.bare:

@@ -10,12 +10,15 @@ from prometheus_client import REGISTRY
 from deployments.compute_templates import (
     count_current_templates,
 )
+from deployments.deployment_errors import TemplateCreationFailed
+from deployments.deployment_views import EnvironmentScope
+from deployments.finalizing import Finalize, finalize_with_templates
 from deployments.models.templates import ComputeTemplate
 from deployments.models.versions import Deployment
 from flags.catalog import REQUIRE_TEMPLATE
 from flags.services import set_global_flags
 from tests.deploying import Author
-from tests.factories import ORIGIN, make_worker_group
+from tests.factories import NOW, ORIGIN, make_worker_group
 from tests.running import change
 from tests.templating import (
     author,
@@ -178,3 +181,32 @@ def test_what_happened_is_counted(author: Author, tenant: Tenant, gateway: Templ
     assert {sample.labels["status"]: sample.value for sample in family.samples} == {
         "PENDING": 0, "BUILDING": 2, "READY": 0, "FAILED": 0,
     }  # fmt: skip
+
+
+def test_gateway_that_does_not_answer_is_waited_for_so_long(
+    author: Author, tenant: Tenant, gateway: TemplateGateway
+) -> None:
+    """When the time for building is over the deployment fails and says that no answer came."""
+    enroll(tenant)
+    require()
+    gateway.script = ["hang"]
+    started = deploying(author)
+    wanted = Finalize(
+        scope=EnvironmentScope(
+            environment_id=tenant.environments["prod"].id,
+            project_id=tenant.project.id,
+            project_ref=tenant.project.ref,
+            organization_id=tenant.organization.id,
+        ),
+        deployment_id=started["id"],
+        skip_promotion=None,
+        image_digest=None,
+        actor="key:test",
+        clock=lambda: NOW,
+    )
+    lines: list[str] = []
+    with pytest.raises(TemplateCreationFailed, match="small-1x: no answer"):
+        finalize_with_templates(wanted, report=lines.append, build_timeout_s=0.3)
+    gateway.release.set()
+    assert status_of(started) == "FAILED"
+    assert "small-2x" in lines[-1]

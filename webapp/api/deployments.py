@@ -145,11 +145,13 @@ def _finalize(
 ) -> Mapping[str, Any]:
     said = body or FinalizeBody()
     wanted = finalizing.Finalize(
+        scope=scope_of(request.auth),
         deployment_id=deployment_id,
         skip_promotion=said.skip_promotion,
         image_digest=said.image_digest,
+        actor=f"key:{request.auth.key_id}",
+        clock=partial(datetime.now, UTC),
         request_id=request_id_of(request),
-        **write_context(request),
     )
     return {"id": finalizing.finalize_with_templates(wanted, report=report).id}
 
