@@ -2,8 +2,7 @@
 
 A template has at most one spare process of its own, with the user, the limits and the folder that
 its run will have; when that is taken, the next is started. It is used for one run, so nothing of a
-run reaches another, and none of it runs as anybody else: a server that forked runs off itself would
-have to be allowed to become every user, with the code of a customer inside.
+run reaches another (`docs/adr/0010-spares-not-forks.md` says why it forks none off itself).
 
 How many spares there are is bounded; the one that was ready longest goes for a new one, and one
 that nobody took for a while ends. The template stays known, so that the next run of it, started

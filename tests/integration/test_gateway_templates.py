@@ -183,9 +183,10 @@ def test_background_answers_at_once_and_calls_back_until_it_is_heard(
 ) -> None:
     """A background build is 202; its callback is repeated while it is refused, and then no more.
 
-    Requests at once share the download and the process, and all are told it is there.
+    Requests at once, also for images of one content, share the work and are all told it is there.
     """
     gateway = start()
+    platform.add_artifact(f"{IMAGE}-copy", make_artifact({"tasks.py": TASKS}))
     listener.statuses = [302, 204]
     callback = {"url": listener.url, "metadata": {"id": "t1"}}
     answer = build(gateway, SMALL, background=True, callback=callback)
@@ -197,9 +198,10 @@ def test_background_answers_at_once_and_calls_back_until_it_is_heard(
     assert told["results"] == [{"machine_config": SMALL}]
     assert told["duration_ms"] > 0
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: build(gateway).json(), range(8)))
+        images = [IMAGE, f"{IMAGE}-copy"] * 4
+        answers = list(pool.map(lambda image: build(gateway, image=image).json(), images))
     assert answers == [{"results": [{"machine_config": SMALL}]}] * 8
-    assert len(platform.calls_of("artifact")) == 1
+    assert len(platform.calls_of("artifact")) == 2
     assert warm_count(gateway) == 1
     build(gateway, image="gone", callback=callback)
     eventually(lambda: len(listener.heard) == 3, what="the other callback")
