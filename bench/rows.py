@@ -44,11 +44,13 @@ KEPT: Mapping[str, Kept] = {
     "dequeue.slowdown_1k_to_1m": Kept("queue", "x"),
     "dequeue.slowdown_blocked_tenant": Kept("queue", "x"),
     "dequeue.slowdown_10k_lanes": Kept("queue", "x"),
+    "queue.move_10k_s": Kept("queue", "s"),
     "start.cold_ms_p50": Kept("start", "ms"),
     "start.cold_ms_p99": Kept("start", "ms"),
     "supervisor.idle_rss_mb": Kept("start", "MB"),
     "runner.idle_rss_mb": Kept("start", "MB"),
     "propagation.flip_ms_p99": Kept("migration", "ms"),
+    "preview.100k_orgs_ms_p95": Kept("migration", "ms"),
     "template.start_speedup": Kept("template", "x"),
     "template.shadow_deploy_overhead": Kept("template", "x"),
 }

@@ -89,6 +89,7 @@ def promote_version(
     allow_rollback: bool,
     actor: str,
     now: datetime,
+    reason: str | None = None,
     request_id: str | None = None,
 ) -> DeploymentView:
     """Make a deployed version the current one; promoting the current one changes nothing.
@@ -96,7 +97,9 @@ def promote_version(
     **Raises** `PromotionRefused` when it is not deployed, or older than the current version and
     `allow_rollback` is false; `UnknownDeployment`.
     """
-    with ledger_write(actor=actor, source="promote", request_id=request_id, now=now) as write:
+    with ledger_write(
+        actor=actor, source="promote", reason=reason, request_id=request_id, now=now
+    ) as write:
         row = _deployment_of(scope, version)
         worker = _promotable_worker(row)
         if not allow_rollback and not _goes_forward(worker):

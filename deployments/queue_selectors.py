@@ -59,6 +59,14 @@ def get_queue(*, environment_id: str, ref: QueueRef) -> QueueView:
     return view_queue(row)
 
 
+def get_queue_environment_id(queue_id: str) -> str:
+    """Give the environment of any tenant's queue, or raise `UnknownQueue`; for staff only."""
+    row = TaskQueue.objects.filter(id=queue_id).values_list("environment_id", flat=True).first()
+    if row is None:
+        raise UnknownQueue
+    return row
+
+
 def list_queues(*, environment_id: str, page: int, size: int) -> QueuePage:
     """Give a page of an environment's queues by name; the first page is 1."""
     rows = TaskQueue.objects.filter(environment_id=environment_id).order_by("name")

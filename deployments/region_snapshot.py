@@ -65,6 +65,12 @@ def load_liveness() -> Liveness:
     return Liveness({group_id: asked_at_s + stale_s - age_s for group_id, age_s in ages})
 
 
+def load_live_group_ids() -> frozenset[str]:
+    """Read which groups have a live supervisor now; for writers, whatever the memory says."""
+    liveness, now_s = load_liveness(), time.monotonic()
+    return frozenset(one for one in liveness.deadlines_s if liveness.is_live(one, now_s=now_s))
+
+
 REGIONS: ReloadingRegistry[RegionSnapshot] = ReloadingRegistry(
     "worker-region",
     load_region_snapshot,

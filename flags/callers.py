@@ -33,7 +33,7 @@ _TENANT = """
        environment.concurrency_limit, environment.paused,
        project.id, project.ref, project.slug, project.name,
        organization.id, organization.slug, organization.title,
-       organization.plan, organization.plan_at,
+       organization.plan, organization.plan_at, organization.has_access,
        (SELECT jsonb_object_agg(flag.key, flag.value)
         FROM flags_organizationflag AS flag WHERE flag.organization_id = organization.id)
 FROM tenants_environment AS environment
@@ -110,7 +110,7 @@ def _caller(key_id: str, tenant: tuple[Any, ...]) -> Caller:
 
 
 def _organization(row: tuple[Any, ...]) -> CallerOrganization:
-    organization_id, slug, title, plan, plan_at, flags = row
+    organization_id, slug, title, plan, plan_at, has_access, flags = row
     return CallerOrganization(
         id=organization_id,
         slug=slug,
@@ -119,6 +119,7 @@ def _organization(row: tuple[Any, ...]) -> CallerOrganization:
         plan_at=plan_at,
         overrides=valid_values(json.loads(flags or "{}"), scope=Scope.ORGANIZATION),
         bucket=bucket_of(organization_id),
+        has_access=has_access,
     )
 
 

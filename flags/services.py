@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from flags.catalog import CATALOG, MIGRATION_ENABLED, Scope, expected, is_allowed
 from flags.models import FeatureFlag, OrganizationFlag
+from flags.ramping import pause_ramps_for
+from flags.stored import GLOBAL, store_global_values
 from ledger.changes import FLAGS
 from ledger.services import LedgerWrite, ledger_write
 from tenants.errors import Invalid, Problem
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from django.db import models
-
-GLOBAL = "global"
-"""The subject and the audit scope of values that hold for everyone."""
 
 
 def set_global_flags(
@@ -40,7 +39,7 @@ def set_global_flags(
     Raise `Invalid` naming every key that is unknown or whose value is not allowed, and
     `StaleRevision` when one of the keys was changed after `expected_revision`.
     """
-    _check(values, scope=Scope.GLOBAL)
+    check_global_values(values)
     with ledger_write(actor=actor, source=source, reason=reason, request_id=request_id) as write:
         check_fresh(scope=GLOBAL, org=None, keys=values, expected_revision=expected_revision)
         merge_global_flags(write, values)
@@ -64,20 +63,14 @@ def kill_migration(
 
 
 def merge_global_flags(write: LedgerWrite, values: Mapping[str, Any]) -> None:
-    """Store values that were checked as part of another write."""
+    """Store values that were checked as part of another write; ramps they speak about pause."""
+    pause_ramps_for(write, values)  # first: old is what was in effect
     found = FeatureFlag.objects.filter(key__in=list(values))
     old = dict(found.values_list("key", "value"))
     for key, new in values.items():
         write.record(scope=GLOBAL, key=key, old=old.get(key), new=new)
     changed = _changed(old, values)
-    now = datetime.now(UTC)
-    found.filter(key__in=_unset(changed)).delete()
-    FeatureFlag.objects.bulk_create(
-        [FeatureFlag(key=key, value=new, updated_at=now) for key, new in _set(changed)],
-        update_conflicts=True,
-        unique_fields=["key"],
-        update_fields=["value", "updated_at"],
-    )
+    store_global_values(changed)
     if changed:
         write.touch(FLAGS, GLOBAL)
 
@@ -176,6 +169,11 @@ def _set(values: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 
 def _unset(values: Mapping[str, Any]) -> list[str]:
     return [key for key, value in values.items() if value is None]
+
+
+def check_global_values(values: Mapping[str, Any]) -> None:
+    """Raise `Invalid` naming every key that is unknown or whose value is not allowed."""
+    _check(values, scope=Scope.GLOBAL)
 
 
 def _check(values: Mapping[str, Any], *, scope: Scope) -> None:

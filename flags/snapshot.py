@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import time
 
 from django.conf import settings
 
-from flags.catalog import value_for_organization
-from flags.enrollment import dials_of
-from flags.selectors import get_global_values_and_revision
+from flags.ramps import moments_for
+from flags.selectors import read_global_flags
+from flags.values import FlagSnapshot, flag_snapshot
 from ledger.connections import release_connections
 from ledger.registry import ReloadingRegistry
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-@dataclass(frozen=True, slots=True)
-class FlagSnapshot:
-    """The values that are set and valid, as of a revision; they are never older than it."""
-
-    values: Mapping[str, Any]
-    revision: int
-    dials: Mapping[str, int] | None  # percentage by plan; None: the migration is not enabled
-
-    def value(self, key: str, overrides: Mapping[str, Any]) -> Any:
-        """Give what flag `key` is for an organization with these overrides."""
-        return value_for_organization(key, overrides=overrides, values=self.values)
-
 
 def load_flag_snapshot() -> FlagSnapshot:
-    """Read a fresh snapshot: values and revision of one moment."""
-    values, revision = get_global_values_and_revision()
-    return flag_snapshot(values, revision=revision)
+    """Read a fresh snapshot: values, ramps and revision of one moment.
 
-
-def flag_snapshot(values: Mapping[str, Any], *, revision: int) -> FlagSnapshot:
-    """Give the snapshot of global values that are valid. Pure."""
-    return FlagSnapshot(values=values, revision=revision, dials=dials_of(values))
+    Ramps go on by this process's monotonic clock from what the database's clock said, so that
+    replicas whose clocks differ move together. A step is never early: it is late by the query.
+    """
+    read = read_global_flags()
+    return flag_snapshot(
+        read.stored,
+        revision=read.revision,
+        moments=moments_for(read.moving),
+        read_at_s=time.monotonic(),
+    )
 
 
 GLOBAL_FLAGS: ReloadingRegistry[FlagSnapshot] = ReloadingRegistry(
@@ -47,4 +34,12 @@ GLOBAL_FLAGS: ReloadingRegistry[FlagSnapshot] = ReloadingRegistry(
     interval_ms=settings.ENV.reload_interval_ms,
     release=release_connections,
 )
-"""`current()` is None while cold, which means: nothing is set."""
+"""`current()` is None while cold, which means: nothing is set. Ask `current_flags` to decide."""
+
+
+def current_flags(now_s: float) -> FlagSnapshot | None:
+    """Give the flags in effect at this moment of the monotonic clock; None while cold."""
+    snapshot = GLOBAL_FLAGS.current()
+    if snapshot is None or now_s < snapshot.until_s:
+        return snapshot
+    return snapshot.at(now_s)

@@ -11,7 +11,7 @@ from ledger.changes import ChangeSet
 from ledger.models import AuditRow, Revision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from datetime import datetime
 
 MAX_CHANGES = 10_000
@@ -96,6 +96,15 @@ def current_revision() -> int:
     return Revision.objects.filter(id=1).values_list("value", flat=True).first() or 0
 
 
+def current_head() -> tuple[int, str]:
+    """Give the revision with the hash of the audit at it: together they name one state for ever.
+
+    The number alone does not, in a database that was restored from a backup.
+    """
+    head = Revision.objects.filter(id=1).values_list("value", "head_hash").first()
+    return head or (0, "")
+
+
 def changes_since(revision: int | None, limit: int = MAX_CHANGES) -> ChangeSet:
     """Give what changed after `revision`, all of it at one moment.
 
@@ -130,11 +139,15 @@ def list_audit(
     key: str | None = None,
     org: str | None = None,
     actor: str | None = None,
+    keys: Collection[str] | None = None,
     after: int | None = None,
     limit: int = PAGE_SIZE,
 ) -> AuditPage:
-    """Give audit rows newest first; `after` is the `next_after` of the page before."""
-    wanted = {"key": key, "org": org, "actor": actor, "id__lt": after}
+    """Give audit rows newest first; `after` is the `next_after` of the page before.
+
+    `keys` is for several keys at once.
+    """
+    wanted = {"key": key, "key__in": keys, "org": org, "actor": actor, "id__lt": after}
     filters = {name: value for name, value in wanted.items() if value is not None}
     found = list(AuditRow.objects.filter(**filters).order_by("-id")[: limit + 1])
     rows = tuple(_entry(row) for row in found[:limit])

@@ -17,7 +17,7 @@ from ledger.feed import feed
 from ledger.models import AuditRow, Change, Revision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 KEEP_CHANGES = 100_000  # rows
 KEEP_CHANGES_FOR = timedelta(hours=24)
@@ -50,6 +50,7 @@ class LedgerWrite:
 
     revision: int  # the revision this write will get
     records: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
     touched: dict[Touch, None] = field(default_factory=dict)  # a set that keeps its order
 
     def record(self, *, scope: str, key: str, old: Any, new: Any, org: str | None = None) -> None:
@@ -61,6 +62,27 @@ class LedgerWrite:
         if canonical_text(old) == canonical_text(new):
             return
         self.records.append({"scope": scope, "org": org, "key": key, "old": old, "new": new})
+
+    def note(
+        self,
+        *,
+        key: str,
+        change: tuple[Any, Any],
+        at: datetime,
+        revision: int,
+        scope: str,
+        signature: Mapping[str, str | None],
+    ) -> None:
+        """Leave an audit row for what came to be by itself, at a time of its own.
+
+        It stands before the rows of this write and takes no revision: a schedule that somebody set
+        up at `revision` has moved a value, so that nobody who has seen that revision is stale.
+
+        **Args** `change` is old and new, `signature` actor, source, reason and request id.
+        """
+        old, new = (stored_value(value) for value in change)
+        row = {"scope": scope, "org": None, "key": key, "old": old, "new": new}
+        self.notes.append({**row, **signature, "at": at, "revision": revision})
 
     def touch(self, kind: str, subject: str = ALL) -> None:
         """Say what registries and caches must drop; raise `UnknownKind` for a kind nobody knows."""
@@ -87,8 +109,9 @@ def ledger_write(
 
     **Rule** All or nothing: when the block ends with at least one record or touch, the revision,
     the audit rows and the changes are stored with whatever the block wrote; an exception undoes
-    them all. When it ends with neither, no revision is taken. After the commit the write takes
-    effect in this process before its caller goes on, and the others are told.
+    them all. When it ends with neither, no revision is taken, and only its notes are stored. After
+    the commit the write takes effect in this process before its caller goes on, and the others are
+    told.
     **Args** `actor` is `user:<email>`, `token:<email>` or `system:<what>`; `now` is aware, by
     default the clock's.
     **Raises** `NestedWrite` when the block opened another ledger write.
@@ -97,15 +120,24 @@ def ledger_write(
         head = _lock_head()
         write = LedgerWrite(revision=head.value + 1)
         yield write
-        if write.is_empty:
+        if write.is_empty and not write.notes:
             return
         at = datetime.now(UTC) if now is None else now
         signature = {"actor": actor, "source": source, "reason": reason, "request_id": request_id}
         head_hash = _append(write, signature, at=at, prev_hash=head.head_hash)
-        moved = Revision.objects.filter(id=1, value=head.value)
-        if not moved.update(value=write.revision, head_hash=head_hash):
+        moved = Revision.objects.filter(id=1, value=head.value, head_hash=head.head_hash)
+        if not moved.update(value=write.revision - write.is_empty, head_hash=head_hash):
             raise NestedWrite("a ledger write was begun inside another one")
-        transaction.on_commit(partial(feed.announce, write.revision, tuple(write.touched)))
+        if not write.is_empty:
+            transaction.on_commit(partial(feed.announce, write.revision, tuple(write.touched)))
+
+
+def lock_ledger() -> None:
+    """Let no other write begin until the caller's transaction ends.
+
+    For those who read what was written so far and write by it: what they have read stays true.
+    """
+    _lock_head()
 
 
 def _lock_head() -> Revision:
@@ -130,10 +162,10 @@ def _append(
 ) -> str:
     """Store the audit rows and the changes of a write; give the new head of the chain."""
     rows = []
-    for record in write.records:
-        fields = {**record, **signature, "revision": write.revision}
-        chained = row_hash(prev_hash, {**fields, "at": _moment(at)})
-        rows.append(AuditRow(**fields, at=at, prev_hash=prev_hash, hash=chained))
+    own = {**signature, "revision": write.revision, "at": at}
+    for fields in (*write.notes, *({**record, **own} for record in write.records)):
+        chained = row_hash(prev_hash, {**fields, "at": _moment(fields["at"])})
+        rows.append(AuditRow(**fields, prev_hash=prev_hash, hash=chained))
         prev_hash = chained
     AuditRow.objects.bulk_create(rows)
     Change.objects.bulk_create(
@@ -177,6 +209,7 @@ class AuditVerdict:
     checked: int  # rows that are as they were written
     bad_row: int | None = None  # the id of the first row that is not; None with a problem: the end
     problem: str | None = None  # None: the whole chain is as it was written
+    newest_hash: str = GENESIS  # of a valid chain; whoever keeps it sees when all of it is replaced
 
     @property
     def is_valid(self) -> bool:
@@ -205,8 +238,15 @@ def verify_audit(*, chunk: int = 1000) -> AuditVerdict:
 
 def _verdict_at_end(prev_hash: str, head: str, checked: int) -> AuditVerdict:
     if prev_hash == head:
-        return AuditVerdict(checked)
-    return AuditVerdict(checked, problem="the newest rows are missing, or rows were added by hand")
+        return AuditVerdict(checked, newest_hash=head)
+    last = AuditRow.objects.filter(hash=head).first() if head else None
+    if last is None and head:
+        return AuditVerdict(checked, problem="the newest rows are missing")
+    added = AuditRow.objects.filter(id__gt=0 if last is None else last.id).order_by("id")
+    good = checked - added.count()
+    return AuditVerdict(
+        good, bad_row=added[0].id, problem="it was added by hand, after the last write"
+    )
 
 
 def _problem_of(row: AuditRow, prev_hash: str) -> str | None:

@@ -14,7 +14,8 @@ from deployments.region_snapshot import REGIONS
 from flags.callers import get_caller_without_key
 from flags.catalog import MIGRATION_ENABLED
 from flags.enrollment import DIALS
-from flags.snapshot import GLOBAL_FLAGS, FlagSnapshot
+from flags.snapshot import GLOBAL_FLAGS, current_flags
+from flags.values import FlagSnapshot
 from runs.base import base_for, place_on
 from runs.machines import DEFAULT_MACHINE
 from tenants.errors import NotFound
@@ -58,8 +59,8 @@ def explain(organization_id: str, *, environment_slug: str, region: str | None) 
     caller = get_caller_without_key(_environment_id(organization_id, environment_slug))
     entry = entry_for(caller.environment.id)
     base = base_for(caller, entry, region)
-    flags = GLOBAL_FLAGS.current()
     given = base.placement_input
+    flags = current_flags(given.now_s)
     override = caller.organization.overrides.get(MIGRATION_ENABLED)
     return Explanation(
         caller=caller,

@@ -10,7 +10,8 @@ from deployments.region_snapshot import LIVENESS, REGIONS, Liveness, resolve_for
 from deployments.regions import Refused as RegionRefused
 from deployments.regions import RegionSnapshot, Resolved, ResolveRequest
 from flags.catalog import COMPUTE_ACCESS, DEFAULT_GROUP, REQUIRE_READY
-from flags.snapshot import GLOBAL_FLAGS, load_flag_snapshot
+from flags.snapshot import current_flags, load_flag_snapshot
+from flags.values import FlagSnapshot
 from ledger.feed import feed
 from runs.placement import (
     COLD_REGIONS,
@@ -40,12 +41,13 @@ def base_for(caller: Caller, entry: EnvironmentEntry, region: str | None) -> Bas
 
     While the flags are cold, the default group costs one query; the decision still sees them cold.
     """
-    flags = GLOBAL_FLAGS.current()
+    now_s = time.monotonic()
+    flags = current_flags(now_s)
     regions = current_regions()
-    resolved = _resolve(caller, entry, region)
+    resolved = _resolve(caller, entry, region, flags)
     # As `PlacementInput(...)`, whose generated constructor takes half as long as the decision.
     given = tuple.__new__(
-        PlacementInput, (caller.organization, resolved, flags, regions, time.monotonic(), None)
+        PlacementInput, (caller.organization, resolved, flags, regions, now_s, None)
     )
     if flags is None or regions.revision is None:
         return Base(given, None)
@@ -69,11 +71,13 @@ def place_on(
     return decide_placement(given)
 
 
-def _resolve(caller: Caller, entry: EnvironmentEntry, region: str | None) -> Resolved:
+def _resolve(
+    caller: Caller, entry: EnvironmentEntry, region: str | None, flags: FlagSnapshot | None
+) -> Resolved:
     environment = caller.environment
     if environment.type == DEVELOPMENT:
         return Resolved(environment.id, None, is_pinned=False)
-    known = GLOBAL_FLAGS.current() or load_flag_snapshot()
+    known = flags or load_flag_snapshot()
     overrides = caller.organization.overrides
     resolved = resolve_for_trigger(
         ResolveRequest(

@@ -18,6 +18,7 @@ from deployments.version_info import get_version
 from runs.bookkeeping import compare_books
 from runs.durations import text_of
 from runs.expiry import expire_waiting_runs
+from runs.hourly_counts import count_runs
 from runs.lanes import lane_id_of
 from runs.metrics import RECONCILED
 from runs.moves import ENGINE, Expression, RunRow, apply_move, lock_environment, read_run
@@ -120,6 +121,7 @@ RECONCILERS: dict[str, Callable[[], int]] = {
         repair_stalled_runs,
         end_overlong_attempts,
         expire_waiting_runs,
+        count_runs,
         forget_old_keys,
         forget_old_runs,
         forget_old_batches,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
+from django.db import connection
 from django.db.models import Q
 
+from ledger.ids import encode_ms
 from runs.models import TaskRun
 from runs.selectors import RunView
 
@@ -29,6 +32,14 @@ _SHOWN = (
 )
 
 
+# By the primary key, whose order is that of time: it costs what the limit says, whatever there is.
+_RECENT = """
+SELECT worker_queue, count(*)::int FROM (
+  SELECT worker_queue FROM runs_taskrun WHERE id >= %s ORDER BY id DESC LIMIT %s
+) AS recent GROUP BY worker_queue
+"""
+
+
 class AnyRunFilter(NamedTuple):
     """Which runs a list shows; None or "" is no filter."""
 
@@ -46,6 +57,14 @@ class AnyRunPage(NamedTuple):
     runs: list[RunView]
     next_after: str | None  # pass as `after` for older ones; None: there are none
     is_cut: bool  # there may be older ones among those that were not looked at
+
+
+def count_recent_runs(*, since: datetime, limit: int = MAX_SEARCHED) -> dict[str, int]:
+    """Count the runs made since then by worker queue, the newest `limit` of them. One query."""
+    floor = f"run_{encode_ms(int(since.timestamp() * 1000))}"
+    with connection.cursor() as cursor:
+        cursor.execute(_RECENT, [floor, limit])
+        return dict(cursor.fetchall())
 
 
 def list_any_runs(

@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 from deployments import reconcilers as of_deployments
 from deployments.template_building import build_templates
 from deployments.template_subjects import template_gateway
+from flags import reconcilers as of_flags
 from ledger.services import prune_changes
 from runs.reconciler_records import record_failure, record_run
 from runs.reconcilers import RECONCILERS, release_waiting_versions
@@ -33,6 +34,7 @@ def prune_sessions() -> int:
 ALL_RECONCILERS = {
     **RECONCILERS,
     **of_deployments.RECONCILERS,
+    **of_flags.RECONCILERS,
     prune_ledger_changes.__name__: prune_ledger_changes,
     prune_sessions.__name__: prune_sessions,
 }

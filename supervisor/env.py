@@ -27,6 +27,74 @@ RESERVED_NAMES = frozenset({"PATH", "HOME", "TMPDIR"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadApiSettings:
+    """Where runners find this process."""
+
+    enabled: bool  # TRIGGER_WORKLOAD_API_ENABLED
+    protocol: Literal["http", "https"]  # TRIGGER_WORKLOAD_API_PROTOCOL
+    domain: str  # TRIGGER_WORKLOAD_API_DOMAIN: how runners reach this process
+    host: str  # TRIGGER_WORKLOAD_API_HOST_INTERNAL: where this process listens
+    port: int  # TRIGGER_WORKLOAD_API_PORT_INTERNAL; 0 takes a free one
+    port_external: int  # TRIGGER_WORKLOAD_API_PORT_EXTERNAL; 0: the internal one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DequeueSettings:
+    """How runs are taken."""
+
+    enabled: bool  # TRIGGER_DEQUEUE_ENABLED
+    queue_class: QueueClass  # TRIGGER_WORKER_QUEUE_CLASS
+    interval_ms: int  # TRIGGER_DEQUEUE_INTERVAL_MS: pause after a lease
+    idle_interval_ms: int  # TRIGGER_DEQUEUE_IDLE_INTERVAL_MS: pause after a refusal
+    polls: int  # TRIGGER_DEQUEUE_MAX_CONSUMER_COUNT: long polls in all, of all groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerEnvSettings:
+    """What runners are told."""
+
+    heartbeat_interval_s: float | None  # RUNNER_HEARTBEAT_INTERVAL_SECONDS
+    snapshot_poll_interval_s: float | None  # RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS
+    additional_env: Mapping[str, str]  # RUNNER_ADDITIONAL_ENV_VARS: K=V,K=V
+    pretty_logs: bool  # RUNNER_PRETTY_LOGS
+    debug_logs: bool  # SEND_RUN_DEBUG_LOGS
+    otlp_endpoint: str  # OTEL_EXPORTER_OTLP_ENDPOINT: where runners send traces; "" for nowhere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSettings:
+    """What runners present."""
+
+    secret: str  # WORKLOAD_TOKEN_SECRET: signs it
+    enforcement: Enforcement  # WORKLOAD_TOKEN_ENFORCEMENT
+    expires_at: datetime  # WORKLOAD_TOKEN_EXP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacitySettings:
+    """How much is taken on."""
+
+    cpu_total: float | None  # RESOURCE_MONITOR_OVERRIDE_CPU_TOTAL: cores; unset: the machine's
+    memory_total_gb: float | None  # RESOURCE_MONITOR_OVERRIDE_MEMORY_TOTAL_GB
+    cpu_overcommit: float  # CROSSFADE_CPU_OVERCOMMIT: preset cores promised for each real one
+    memory_overcommit: float  # CROSSFADE_MEMORY_OVERCOMMIT: the same for memory
+    memory_floor_gb: float  # CROSSFADE_MEMORY_FLOOR_GB: with less really free, nothing is leased
+    max_workloads: int  # CROSSFADE_MAX_WORKLOADS: running at once, whatever fits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """The compute gateway, if there is one."""
+
+    url: str  # COMPUTE_GATEWAY_URL; "" without a gateway
+    token: str  # COMPUTE_GATEWAY_AUTH_TOKEN; "" for none
+    timeout_ms: int  # COMPUTE_GATEWAY_TIMEOUT_MS: of a whole call
+    create_max_attempts: int  # COMPUTE_INSTANCE_CREATE_MAX_ATTEMPTS
+    create_base_delay_ms: int  # COMPUTE_INSTANCE_CREATE_RETRY_BASE_DELAY_MS
+    finish_grace_s: float  # COMPUTE_INSTANCE_FINISH_GRACE_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What a supervisor takes from its environment."""
 
@@ -35,42 +103,16 @@ class Settings:
     managed_secret: str  # MANAGED_WORKER_SECRET
     instance_name: str  # TRIGGER_WORKER_INSTANCE_NAME
     heartbeat_interval_s: float  # TRIGGER_WORKER_HEARTBEAT_INTERVAL_SECONDS
-    workload_api_enabled: bool  # TRIGGER_WORKLOAD_API_ENABLED
-    workload_api_protocol: Literal["http", "https"]  # TRIGGER_WORKLOAD_API_PROTOCOL
-    workload_api_domain: str  # TRIGGER_WORKLOAD_API_DOMAIN: how runners reach this process
-    workload_api_host: str  # TRIGGER_WORKLOAD_API_HOST_INTERNAL: where this process listens
-    workload_api_port: int  # TRIGGER_WORKLOAD_API_PORT_INTERNAL; 0 takes a free one
-    workload_api_port_external: int  # TRIGGER_WORKLOAD_API_PORT_EXTERNAL; 0: the internal one
-    dequeue_enabled: bool  # TRIGGER_DEQUEUE_ENABLED
-    queue_class: QueueClass  # TRIGGER_WORKER_QUEUE_CLASS
-    dequeue_interval_ms: int  # TRIGGER_DEQUEUE_INTERVAL_MS: pause after a lease
-    dequeue_idle_interval_ms: int  # TRIGGER_DEQUEUE_IDLE_INTERVAL_MS: pause after a refusal
-    dequeue_polls: int  # TRIGGER_DEQUEUE_MAX_CONSUMER_COUNT: long polls in all, of all groups
-    runner_heartbeat_interval_s: float | None  # RUNNER_HEARTBEAT_INTERVAL_SECONDS
-    runner_snapshot_poll_interval_s: float | None  # RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS
-    runner_additional_env: Mapping[str, str]  # RUNNER_ADDITIONAL_ENV_VARS: K=V,K=V
-    runner_pretty_logs: bool  # RUNNER_PRETTY_LOGS
-    runner_debug_logs: bool  # SEND_RUN_DEBUG_LOGS
-    otlp_endpoint: str  # OTEL_EXPORTER_OTLP_ENDPOINT: where runners send traces; "" for nowhere
-    token_secret: str  # WORKLOAD_TOKEN_SECRET: signs what runners present
-    token_enforcement: Enforcement  # WORKLOAD_TOKEN_ENFORCEMENT
-    token_expires_at: datetime  # WORKLOAD_TOKEN_EXP
+    workload_api: WorkloadApiSettings
+    dequeue: DequeueSettings
+    runners: RunnerEnvSettings
+    tokens: TokenSettings
+    capacity: CapacitySettings
+    gateway: GatewaySettings
     metrics_enabled: bool  # METRICS_ENABLED
     metrics_host: str  # METRICS_HOST
     metrics_port: int  # METRICS_PORT
-    cpu_total: float | None  # RESOURCE_MONITOR_OVERRIDE_CPU_TOTAL: cores; unset: the machine's
-    memory_total_gb: float | None  # RESOURCE_MONITOR_OVERRIDE_MEMORY_TOTAL_GB
-    cpu_overcommit: float  # CROSSFADE_CPU_OVERCOMMIT: preset cores promised for each real one
-    memory_overcommit: float  # CROSSFADE_MEMORY_OVERCOMMIT: the same for memory
-    memory_floor_gb: float  # CROSSFADE_MEMORY_FLOOR_GB: with less really free, nothing is leased
-    max_workloads: int  # CROSSFADE_MAX_WORKLOADS: running at once, whatever fits
     workload_manager: WorkloadKind  # CROSSFADE_WORKLOAD_MANAGER
-    gateway_url: str  # COMPUTE_GATEWAY_URL; "" without a gateway
-    gateway_token: str  # COMPUTE_GATEWAY_AUTH_TOKEN; "" for none
-    gateway_timeout_ms: int  # COMPUTE_GATEWAY_TIMEOUT_MS: of a whole call
-    create_max_attempts: int  # COMPUTE_INSTANCE_CREATE_MAX_ATTEMPTS
-    create_base_delay_ms: int  # COMPUTE_INSTANCE_CREATE_RETRY_BASE_DELAY_MS
-    finish_grace_s: float  # COMPUTE_INSTANCE_FINISH_GRACE_SECONDS
     state_dir: Path  # CROSSFADE_SUPERVISOR_DIR: artifacts, environments, folders of runs
     shared_dir: Path  # CROSSFADE_SHARED_DIR: as root, what other users must be able to reach
     artifact_cache_mb: int  # CROSSFADE_ARTIFACT_CACHE_MB: unpacked code kept at most
@@ -89,71 +131,23 @@ def read_env(
 ) -> Settings:
     """Give the typed settings, or raise `InvalidEnvironment` naming the first bad variable."""
     reader = Reader(source)
-    gateway_url = reader.url("COMPUTE_GATEWAY_URL", "")
-    enforcement = reader.choice(
-        "WORKLOAD_TOKEN_ENFORCEMENT", "disabled", ("disabled", "log", "enforce")
-    )
-    needs_secret = None if enforcement != "disabled" else ""
+    gateway = _gateway(reader)
     return Settings(
         api_url=reader.url("TRIGGER_API_URL"),
         worker_tokens=_tokens(reader, read_text),
         managed_secret=reader.text("MANAGED_WORKER_SECRET"),
         instance_name=reader.text("TRIGGER_WORKER_INSTANCE_NAME", str(uuid4())),
         heartbeat_interval_s=reader.positive("TRIGGER_WORKER_HEARTBEAT_INTERVAL_SECONDS", 30),
-        workload_api_enabled=reader.boolean("TRIGGER_WORKLOAD_API_ENABLED", default=True),
-        workload_api_protocol=cast(
-            "Literal['http', 'https']",
-            reader.choice("TRIGGER_WORKLOAD_API_PROTOCOL", "http", ("http", "https")),
-        ),
-        workload_api_domain=reader.text(
-            "TRIGGER_WORKLOAD_API_DOMAIN", None if gateway_url else "127.0.0.1"
-        ),
-        workload_api_host=reader.text("TRIGGER_WORKLOAD_API_HOST_INTERNAL", "0.0.0.0"),  # noqa: S104
-        workload_api_port=reader.port("TRIGGER_WORKLOAD_API_PORT_INTERNAL", 8020),
-        workload_api_port_external=reader.port("TRIGGER_WORKLOAD_API_PORT_EXTERNAL", 0),
-        dequeue_enabled=reader.boolean("TRIGGER_DEQUEUE_ENABLED", default=True),
-        queue_class=cast(
-            "QueueClass",
-            reader.choice("TRIGGER_WORKER_QUEUE_CLASS", "default", ("default", "scheduled")),
-        ),
-        dequeue_interval_ms=reader.whole("TRIGGER_DEQUEUE_INTERVAL_MS", 0),
-        dequeue_idle_interval_ms=reader.whole("TRIGGER_DEQUEUE_IDLE_INTERVAL_MS", 1000, least=10),
-        dequeue_polls=reader.whole("TRIGGER_DEQUEUE_MAX_CONSUMER_COUNT", 4, least=1),
-        runner_heartbeat_interval_s=reader.number(
-            "RUNNER_HEARTBEAT_INTERVAL_SECONDS", None, least=0.01
-        ),
-        runner_snapshot_poll_interval_s=reader.number(
-            "RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS", None, least=0.01
-        ),
-        runner_additional_env=_pairs(reader, "RUNNER_ADDITIONAL_ENV_VARS"),
-        runner_pretty_logs=reader.boolean("RUNNER_PRETTY_LOGS", default=False),
-        runner_debug_logs=reader.boolean("SEND_RUN_DEBUG_LOGS", default=False),
-        otlp_endpoint=reader.url("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
-        token_secret=reader.text("WORKLOAD_TOKEN_SECRET", needs_secret),
-        token_enforcement=cast("Enforcement", enforcement),
-        token_expires_at=_moment(reader, "WORKLOAD_TOKEN_EXP", "2032-01-01T00:00:00.000Z"),
+        workload_api=_workload_api(reader, gateway.url),
+        dequeue=_dequeue(reader),
+        runners=_runners(reader),
+        tokens=_token_settings(reader),
+        capacity=_capacity(reader),
+        gateway=gateway,
         metrics_enabled=reader.boolean("METRICS_ENABLED", default=True),
         metrics_host=reader.text("METRICS_HOST", "127.0.0.1"),
         metrics_port=reader.port("METRICS_PORT", 9090),
-        cpu_total=reader.number("RESOURCE_MONITOR_OVERRIDE_CPU_TOTAL", None, least=0.01),
-        memory_total_gb=reader.number(
-            "RESOURCE_MONITOR_OVERRIDE_MEMORY_TOTAL_GB", None, least=0.01
-        ),
-        cpu_overcommit=reader.positive("CROSSFADE_CPU_OVERCOMMIT", 8, least=1),
-        memory_overcommit=reader.positive("CROSSFADE_MEMORY_OVERCOMMIT", 2, least=1),
-        memory_floor_gb=reader.positive("CROSSFADE_MEMORY_FLOOR_GB", 0.5, least=0),
-        max_workloads=reader.whole("CROSSFADE_MAX_WORKLOADS", 100, least=1),
-        workload_manager=_workload_kind(reader, gateway_url),
-        gateway_url=gateway_url,
-        gateway_token=reader.text("COMPUTE_GATEWAY_AUTH_TOKEN", ""),
-        gateway_timeout_ms=reader.whole("COMPUTE_GATEWAY_TIMEOUT_MS", 30_000, least=1),
-        create_max_attempts=reader.whole(
-            "COMPUTE_INSTANCE_CREATE_MAX_ATTEMPTS", 3, least=1, most=10
-        ),
-        create_base_delay_ms=reader.whole(
-            "COMPUTE_INSTANCE_CREATE_RETRY_BASE_DELAY_MS", 250, most=10_000
-        ),
-        finish_grace_s=reader.positive("COMPUTE_INSTANCE_FINISH_GRACE_SECONDS", 15, least=0),
+        workload_manager=_workload_kind(reader, gateway.url),
         state_dir=Path(reader.text("CROSSFADE_SUPERVISOR_DIR", "var/supervisor")).absolute(),
         shared_dir=Path(reader.text("CROSSFADE_SHARED_DIR", "/var/lib/crossfade")).absolute(),
         artifact_cache_mb=reader.whole("CROSSFADE_ARTIFACT_CACHE_MB", 2048, least=1),
@@ -161,6 +155,80 @@ def read_env(
         uid_base=reader.whole("CROSSFADE_WORKLOAD_UID_BASE", 60_000, least=1000),
         drain_timeout_s=reader.positive("CROSSFADE_DRAIN_TIMEOUT_SECONDS", 30, least=0),
         installer_env=installer_env(source),
+    )
+
+
+def _workload_api(reader: Reader, gateway_url: str) -> WorkloadApiSettings:
+    """Read where runners find this process; instances of a gateway need to be told its address."""
+    protocol = reader.choice("TRIGGER_WORKLOAD_API_PROTOCOL", "http", ("http", "https"))
+    return WorkloadApiSettings(
+        enabled=reader.boolean("TRIGGER_WORKLOAD_API_ENABLED", default=True),
+        protocol=cast("Literal['http', 'https']", protocol),
+        domain=reader.text("TRIGGER_WORKLOAD_API_DOMAIN", None if gateway_url else "127.0.0.1"),
+        host=reader.text("TRIGGER_WORKLOAD_API_HOST_INTERNAL", "0.0.0.0"),  # noqa: S104
+        port=reader.port("TRIGGER_WORKLOAD_API_PORT_INTERNAL", 8020),
+        port_external=reader.port("TRIGGER_WORKLOAD_API_PORT_EXTERNAL", 0),
+    )
+
+
+def _dequeue(reader: Reader) -> DequeueSettings:
+    queue_class = reader.choice("TRIGGER_WORKER_QUEUE_CLASS", "default", ("default", "scheduled"))
+    return DequeueSettings(
+        enabled=reader.boolean("TRIGGER_DEQUEUE_ENABLED", default=True),
+        queue_class=cast("QueueClass", queue_class),
+        interval_ms=reader.whole("TRIGGER_DEQUEUE_INTERVAL_MS", 0),
+        idle_interval_ms=reader.whole("TRIGGER_DEQUEUE_IDLE_INTERVAL_MS", 1000, least=10),
+        polls=reader.whole("TRIGGER_DEQUEUE_MAX_CONSUMER_COUNT", 4, least=1),
+    )
+
+
+def _runners(reader: Reader) -> RunnerEnvSettings:
+    poll_s = "RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS"
+    return RunnerEnvSettings(
+        heartbeat_interval_s=reader.number("RUNNER_HEARTBEAT_INTERVAL_SECONDS", None, least=0.01),
+        snapshot_poll_interval_s=reader.number(poll_s, None, least=0.01),
+        additional_env=_pairs(reader, "RUNNER_ADDITIONAL_ENV_VARS"),
+        pretty_logs=reader.boolean("RUNNER_PRETTY_LOGS", default=False),
+        debug_logs=reader.boolean("SEND_RUN_DEBUG_LOGS", default=False),
+        otlp_endpoint=reader.url("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+    )
+
+
+def _token_settings(reader: Reader) -> TokenSettings:
+    """Read what signs tokens; the secret is required unless they are disabled."""
+    enforcement = reader.choice(
+        "WORKLOAD_TOKEN_ENFORCEMENT", "disabled", ("disabled", "log", "enforce")
+    )
+    needs_secret = None if enforcement != "disabled" else ""
+    return TokenSettings(
+        secret=reader.text("WORKLOAD_TOKEN_SECRET", needs_secret),
+        enforcement=cast("Enforcement", enforcement),
+        expires_at=_moment(reader, "WORKLOAD_TOKEN_EXP", "2032-01-01T00:00:00.000Z"),
+    )
+
+
+def _capacity(reader: Reader) -> CapacitySettings:
+    memory = "RESOURCE_MONITOR_OVERRIDE_MEMORY_TOTAL_GB"
+    return CapacitySettings(
+        cpu_total=reader.number("RESOURCE_MONITOR_OVERRIDE_CPU_TOTAL", None, least=0.01),
+        memory_total_gb=reader.number(memory, None, least=0.01),
+        cpu_overcommit=reader.positive("CROSSFADE_CPU_OVERCOMMIT", 8, least=1),
+        memory_overcommit=reader.positive("CROSSFADE_MEMORY_OVERCOMMIT", 2, least=1),
+        memory_floor_gb=reader.positive("CROSSFADE_MEMORY_FLOOR_GB", 0.5, least=0),
+        max_workloads=reader.whole("CROSSFADE_MAX_WORKLOADS", 100, least=1),
+    )
+
+
+def _gateway(reader: Reader) -> GatewaySettings:
+    attempts = "COMPUTE_INSTANCE_CREATE_MAX_ATTEMPTS"
+    delay_ms = "COMPUTE_INSTANCE_CREATE_RETRY_BASE_DELAY_MS"
+    return GatewaySettings(
+        url=reader.url("COMPUTE_GATEWAY_URL", ""),
+        token=reader.text("COMPUTE_GATEWAY_AUTH_TOKEN", ""),
+        timeout_ms=reader.whole("COMPUTE_GATEWAY_TIMEOUT_MS", 30_000, least=1),
+        create_max_attempts=reader.whole(attempts, 3, least=1, most=10),
+        create_base_delay_ms=reader.whole(delay_ms, 250, most=10_000),
+        finish_grace_s=reader.positive("COMPUTE_INSTANCE_FINISH_GRACE_SECONDS", 15, least=0),
     )
 
 

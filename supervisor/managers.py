@@ -35,8 +35,8 @@ def memory_free_for(settings: Settings, machine: Machine) -> Callable[[], float]
     Behind a gateway that is elsewhere this machine's memory says nothing: what the operator has
     said it may use is taken as free, and the gateway refuses what it has no room for.
     """
-    if settings.workload_manager == "compute" and settings.memory_total_gb is not None:
-        total_gb = settings.memory_total_gb
+    if settings.workload_manager == "compute" and settings.capacity.memory_total_gb is not None:
+        total_gb = settings.capacity.memory_total_gb
         return lambda: total_gb
     return machine.memory_free_gb
 
@@ -47,16 +47,17 @@ def _compute_manager(settings: Settings, on_exit: Callable[[Exited], None]) -> W
     from supervisor.workloads.compute import ComputeManager, ComputeOptions  # noqa: PLC0415
 
     gateway = GatewayClient(
-        settings.gateway_url,
-        token=settings.gateway_token,
-        timeout_s=settings.gateway_timeout_ms / MS_PER_S,
+        settings.gateway.url,
+        token=settings.gateway.token,
+        timeout_s=settings.gateway.timeout_ms / MS_PER_S,
     )
     retry = CreateRetry(
-        max_attempts=settings.create_max_attempts, base_delay_ms=settings.create_base_delay_ms
+        max_attempts=settings.gateway.create_max_attempts,
+        base_delay_ms=settings.gateway.create_base_delay_ms,
     )
     options = ComputeOptions(
         supervisor=settings.instance_name,
         retry=retry,
-        finish_grace_s=settings.finish_grace_s,
+        finish_grace_s=settings.gateway.finish_grace_s,
     )
     return ComputeManager(gateway, options, on_exit=on_exit)

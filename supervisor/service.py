@@ -45,7 +45,7 @@ class Supervisor:
         """Take the ports and prepare the workload manager; raises `OSError`, `FolderInUse`."""
         self._settings = settings
         self._machine = read_machine(
-            cpu_total=settings.cpu_total, memory_total_gb=settings.memory_total_gb
+            cpu_total=settings.capacity.cpu_total, memory_total_gb=settings.capacity.memory_total_gb
         )
         self.metrics = Metrics()
         self.flights = Flights()
@@ -74,7 +74,7 @@ class Supervisor:
     @property
     def port(self) -> int:
         """Give the port of the workload API."""
-        return self._servers[0].port if self._settings.workload_api_enabled else 0
+        return self._servers[0].port if self._settings.workload_api.enabled else 0
 
     def start(self) -> None:
         """Serve runners, greet the platform, begin to lease."""
@@ -85,7 +85,7 @@ class Supervisor:
         for group in self.groups:
             self._run(self._greet(group, metadata))
         self._run(self._heartbeats())
-        if self._settings.dequeue_enabled:
+        if self._settings.dequeue.enabled:
             self._pool.start()
         log.info(
             "supervisor.started",
@@ -159,12 +159,14 @@ class Supervisor:
 
     def _make_servers(self) -> list[HttpServer]:
         settings, servers = self._settings, []
-        if settings.workload_api_enabled:
-            rules = TokenRules(secret=settings.token_secret, enforcement=settings.token_enforcement)
+        if settings.workload_api.enabled:
+            rules = TokenRules(
+                secret=settings.tokens.secret, enforcement=settings.tokens.enforcement
+            )
             api = WorkloadApi(self.groups, flights=self.flights, tokens=rules, metrics=self.metrics)
             servers.append(
                 HttpServer(
-                    api.app(), host=settings.workload_api_host, port=settings.workload_api_port
+                    api.app(), host=settings.workload_api.host, port=settings.workload_api.port
                 )
             )
         if settings.metrics_enabled:
@@ -180,31 +182,31 @@ class Supervisor:
     def _make_capacity(self) -> Capacity:
         settings = self._settings
         limits = Limits(
-            cpu=self._machine.cpu_total * settings.cpu_overcommit,
-            memory_gb=self._machine.memory_total_gb * settings.memory_overcommit,
-            workloads=settings.max_workloads,
-            memory_floor_gb=settings.memory_floor_gb,
+            cpu=self._machine.cpu_total * settings.capacity.cpu_overcommit,
+            memory_gb=self._machine.memory_total_gb * settings.capacity.memory_overcommit,
+            workloads=settings.capacity.max_workloads,
+            memory_floor_gb=settings.capacity.memory_floor_gb,
         )
-        return Capacity(limits, polls=max(settings.dequeue_polls, len(self.groups)))
+        return Capacity(limits, polls=max(settings.dequeue.polls, len(self.groups)))
 
     def _make_dispatcher(self) -> Dispatcher:
         settings = self._settings
         runner = RunnerSettings(
-            protocol=settings.workload_api_protocol,
-            domain=settings.workload_api_domain,
-            port=settings.workload_api_port_external or self.port,
+            protocol=settings.workload_api.protocol,
+            domain=settings.workload_api.domain,
+            port=settings.workload_api.port_external or self.port,
             instance_name=settings.instance_name,
-            heartbeat_interval_s=settings.runner_heartbeat_interval_s,
-            snapshot_poll_interval_s=settings.runner_snapshot_poll_interval_s,
-            additional=settings.runner_additional_env,
-            pretty_logs=settings.runner_pretty_logs,
-            send_debug_logs=settings.runner_debug_logs,
-            otlp_endpoint=settings.otlp_endpoint,
+            heartbeat_interval_s=settings.runners.heartbeat_interval_s,
+            snapshot_poll_interval_s=settings.runners.snapshot_poll_interval_s,
+            additional=settings.runners.additional_env,
+            pretty_logs=settings.runners.pretty_logs,
+            send_debug_logs=settings.runners.debug_logs,
+            otlp_endpoint=settings.runners.otlp_endpoint,
         )
         options = DispatchOptions(
             runner=runner,
-            token_secret=settings.token_secret,
-            token_expires_at=settings.token_expires_at,
+            token_secret=settings.tokens.secret,
+            token_expires_at=settings.tokens.expires_at,
         )
         return Dispatcher(
             options, capacity=self.capacity, flights=self.flights, metrics=self.metrics
@@ -214,12 +216,12 @@ class Supervisor:
         settings = self._settings
         return LeasePool(
             self.groups,
-            polls=settings.dequeue_polls,
+            polls=settings.dequeue.polls,
             capacity=self.capacity,
             dispatcher=self._dispatcher,
             metrics=self.metrics,
             memory_free_gb=memory_free_for(settings, self._machine),
-            queue_class=settings.queue_class,
-            interval_s=settings.dequeue_interval_ms / 1000,
-            idle_interval_s=settings.dequeue_idle_interval_ms / 1000,
+            queue_class=settings.dequeue.queue_class,
+            interval_s=settings.dequeue.interval_ms / 1000,
+            idle_interval_s=settings.dequeue.idle_interval_ms / 1000,
         )

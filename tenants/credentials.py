@@ -25,6 +25,7 @@ class CallerOrganization:
     plan_at: datetime | None  # when the plan was last written
     overrides: Mapping[str, Any]  # this organization's flags; valid values only
     bucket: int  # 0 to 99, fixed by its id
+    has_access: bool = True  # false: out of credits, nothing new is run
 
 
 class CallerProject(NamedTuple):

@@ -65,6 +65,9 @@ class Organization(models.Model):
     plan = models.CharField(max_length=20, null=True, choices=Plan)  # null: unknown
     plan_at = models.DateTimeField(null=True)  # when the plan was last written
     plan_source = models.CharField(max_length=20, null=True, choices=PlanSource)
+    # False: out of credits, so that no new runs are taken but those of development.
+    has_access = models.BooleanField(default=True, db_default=True)
+    limits = models.JSONField(null=True)  # name -> whole number, as the entitlements service said
     created_at = models.DateTimeField()
 
     class Meta:
@@ -83,6 +86,33 @@ class Organization(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+
+class EntitlementCheck(models.Model):
+    """When the entitlements service was asked about an organization. No revision, no audit."""
+
+    organization = models.OneToOneField(
+        Organization, primary_key=True, on_delete=models.CASCADE, related_name="+"
+    )
+    due_at = models.DateTimeField()  # nobody asks before; who asks moves it ahead
+    claim = models.CharField(max_length=64, null=True)  # who asks now
+    failures = models.IntegerField(default=0)  # in a row
+    answered_at = models.DateTimeField(null=True)
+    failed_at = models.DateTimeField(null=True)  # null again after an answer
+    error = models.TextField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["-answered_at"], name="tenants_entitlement_answered"),
+            models.Index(
+                fields=["-failed_at"],
+                name="tenants_entitlement_failed",
+                condition=Q(failed_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.organization_id
 
 
 class Project(models.Model):

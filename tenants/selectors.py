@@ -21,7 +21,7 @@ from tenants.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from django.db.models import QuerySet
@@ -65,6 +65,8 @@ class OrganizationView(NamedTuple):
     plan_at: datetime | None
     plan_source: str | None
     created_at: datetime
+    has_access: bool  # false: out of credits
+    limits: Mapping[str, int] | None  # as the entitlements service said them
 
 
 class OrganizationDetail(NamedTuple):
@@ -235,7 +237,15 @@ def _find_project(ref: str) -> ProjectView | None:
 def view_organization(row: Organization) -> OrganizationView:
     """Give the value of a row."""
     return OrganizationView(
-        row.id, row.title, row.slug, row.plan, row.plan_at, row.plan_source, row.created_at
+        row.id,
+        row.title,
+        row.slug,
+        row.plan,
+        row.plan_at,
+        row.plan_source,
+        row.created_at,
+        row.has_access,
+        row.limits,
     )
 
 

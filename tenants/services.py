@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tenants.origin import Origin
 
 MAX_CONCURRENCY = 1_000_000
+_CHANGEABLE = ("title", "plan", "plan_at", "plan_source", "has_access", "limits")
 
 
 class NewOrganization(NamedTuple):
@@ -49,6 +50,8 @@ class OrganizationChanges(TypedDict, total=False):
 
     title: str
     plan: str | None
+    has_access: bool  # false: out of credits
+    limits: dict[str, int] | None
 
 
 class EnvironmentChanges(TypedDict, total=False):
@@ -97,7 +100,7 @@ def update_organization(
     expected_revision: int | None = None,
     **origin: Unpack[Origin],
 ) -> OrganizationView:
-    """Change the title or the plan; a plan keeps when and by whom it was last changed.
+    """Change the title, the plan or the access; a plan keeps when and by whom it was last changed.
 
     Raise `NotFound` for an unknown organization, `Invalid` for an unknown plan, `StaleRevision`
     when what changes was changed after `expected_revision`.
@@ -106,15 +109,22 @@ def update_organization(
     with ledger_write(**origin) as write:
         row = _get_organization(organization_id)
         scope = f"organization:{row.id}"
-        check_fresh(scope=scope, org=row.id, keys=changes, expected_revision=expected_revision)
+        keys = [to_camel(name) for name in changes]
+        check_fresh(scope=scope, org=row.id, keys=keys, expected_revision=expected_revision)
         if "title" in changes and changes["title"] != row.title:
             _record(write, row, "title", row.title, changes["title"])
             row.title = changes["title"]
         if "plan" in changes and changes["plan"] != row.plan:
             _record(write, row, "plan", row.plan, changes["plan"])
             row.plan, row.plan_at, row.plan_source = changes["plan"], now, plan_source
+        if "has_access" in changes:
+            _record(write, row, "hasAccess", row.has_access, changes["has_access"])
+            row.has_access = changes["has_access"]
+        if "limits" in changes:
+            _record(write, row, "limits", row.limits, changes["limits"])
+            row.limits = changes["limits"]
         if not write.is_empty:
-            row.save(update_fields=["title", "plan", "plan_at", "plan_source"])
+            row.save(update_fields=_CHANGEABLE)
             write.touch(ORGANIZATION, row.id)
     return view_organization(row)
 

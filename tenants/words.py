@@ -18,8 +18,10 @@ class Plan(TextChoices):
 class PlanSource(TextChoices):
     """Who said what the plan is."""
 
-    STAFF = "staff"  # a person, through the staff API or a page
-    BILLING = "billing"  # a billing service
+    STAFF = "staff"  # a person, on a page
+    API = "api"  # a program or a person, over the staff API
+    ENTITLEMENTS = "entitlements"  # the entitlements service
+    BILLING = "billing"  # written by earlier releases only
     SYSTEM = "system"  # the control plane's own set-up
 
 

@@ -65,7 +65,7 @@ class FakePlatform:
             case ("POST", "api", "v2", "runs", run_id, "cancel"):
                 return self._cancel(run_id)
             case ("POST", "api", "v1", "runs", run_id, "replay"):
-                return self._trigger(self.runs[run_id]["taskIdentifier"], {"options": {}})
+                return self._trigger(self.runs[run_id]["taskIdentifier"], {"options": body})
             case ("GET", "api", "v1", "whoami"):
                 return 200, {
                     "id": "env_1",

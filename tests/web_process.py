@@ -96,8 +96,13 @@ def database_of_test(postgres_url: str, *, port: int | None = None) -> str:
 
 
 @contextlib.contextmanager
-def web_process(database_url: str, log_file: Path) -> Generator[httpx.Client, None, None]:
-    """Run the web process on a free port and give a client of it once it is ready."""
+def web_process(
+    database_url: str, log_file: Path, **extra: str
+) -> Generator[httpx.Client, None, None]:
+    """Run the web process on a free port and give a client of it once it is ready.
+
+    `extra` are more variables of its environment.
+    """
     port = any_free_port()
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--blocking-threads", "8", "--no-ws"]
@@ -107,6 +112,7 @@ def web_process(database_url: str, log_file: Path) -> Generator[httpx.Client, No
         "RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS": "0",
         "CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS": "1",
         "PYTHONPATH": str(ROOT),
+        **extra,
     }
     with log_file.open("wb") as log:
         process = subprocess.Popen(

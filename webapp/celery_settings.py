@@ -35,6 +35,8 @@ RECONCILE_EVERY_S = {
     "repair_stalled_runs": 1.0,
     "end_overlong_attempts": 1.0,
     "expire_waiting_runs": 1.0,
+    "record_ramp_steps": 1.0,
+    "count_runs": 10.0,
     "compare_books": 60.0,
     "forget_old_runs": 60.0,
     "forget_old_batches": 60.0,

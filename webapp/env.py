@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
+from urllib.parse import urlsplit
 
 import environ
 
-from compute.reading import is_base_url
 from deployments.machines import DEFAULT_MACHINE, PRESETS
 from flags.catalog import MAX_PERCENT
 
@@ -29,6 +29,15 @@ MODES: tuple[Mode, ...] = ("production", "development", "test")
 
 class InvalidEnvironment(Exception):
     """A variable of the environment is missing or cannot be read; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntitlementsEnv:
+    """The service that says what organizations pay."""
+
+    url: str  # ENTITLEMENTS_URL: "" means that plans are set by hand
+    token: str  # ENTITLEMENTS_TOKEN: what the service is shown; "" for none
+    timeout_ms: int  # ENTITLEMENTS_TIMEOUT_MS: of a whole question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +81,7 @@ class Env:
     template_all_regions: bool  # COMPUTE_TEMPLATE_ALL_REGIONS: not only where runs go by default
     machine_presets_file: str  # MACHINE_PRESETS_OVERRIDE_PATH: "" for the public figures
     flags_require_reason: bool  # FLAGS_REQUIRE_REASON: staff writes without X-Reason are refused
+    entitlements: EntitlementsEnv
 
 
 def read_env(source: Mapping[str, str]) -> Env:
@@ -131,7 +141,7 @@ def _read(reader: environ.Env) -> Env:
             reader, "RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS", 30_000, least=0
         ),
         batch_rate_limit=_bucket(reader, "BATCH_RATE_LIMIT"),
-        compute_gateway_url=_base_url(reader, "COMPUTE_GATEWAY_URL"),
+        compute_gateway_url=_address(reader, "COMPUTE_GATEWAY_URL"),
         compute_gateway_auth_token=reader.str("COMPUTE_GATEWAY_AUTH_TOKEN", default="").strip(),
         template_presets=presets,
         template_presets_required=_required_presets(reader, presets),
@@ -139,6 +149,7 @@ def _read(reader: environ.Env) -> Env:
         template_all_regions=_switch(reader, "COMPUTE_TEMPLATE_ALL_REGIONS"),
         machine_presets_file=reader.str("MACHINE_PRESETS_OVERRIDE_PATH", default="").strip(),
         flags_require_reason=_switch(reader, "FLAGS_REQUIRE_REASON"),
+        entitlements=_entitlements(reader),
     )
 
 
@@ -198,11 +209,26 @@ def _bucket(reader: environ.Env, name: str) -> tuple[int, int, int] | None:
     return most, refill, refill_s
 
 
-def _base_url(reader: environ.Env, name: str) -> str:
-    url = str(reader.str(name, default="")).strip()
-    if url and not is_base_url(url):
-        raise InvalidEnvironment(f"{name} is {url!r}; it is an http or https address")
-    return url.rstrip("/")
+def _entitlements(reader: environ.Env) -> EntitlementsEnv:
+    return EntitlementsEnv(
+        url=_address(reader, "ENTITLEMENTS_URL"),
+        token=reader.str("ENTITLEMENTS_TOKEN", default="").strip(),
+        timeout_ms=_whole(reader, "ENTITLEMENTS_TIMEOUT_MS", 5000, least=1),
+    )
+
+
+def _address(reader: environ.Env, name: str) -> str:
+    """Read the address of a service, which may have a path; "" when it is unset."""
+    text = str(reader.str(name, default="")).strip()
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_plain = not (parts.query or parts.fragment or parts.username or parts.password)
+    except ValueError:
+        is_address = is_plain = False
+    if text and not (is_address and is_plain):
+        raise InvalidEnvironment(f"{name} is no address such as https://billing.example.com/v1")
+    return text.rstrip("/")
 
 
 def _presets(reader: environ.Env, name: str, default: tuple[str, ...]) -> tuple[str, ...]:

@@ -71,6 +71,7 @@ TEMPLATES = [
         "APP_DIRS": True,  # the layout of the operators' pages
         "OPTIONS": {
             "context_processors": [
+                "webapp.dashboard.migration_state.migration_state",
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",

@@ -33,9 +33,11 @@ from ledger.connections import release_connections
 from ledger.feed import feed
 from ledger.registry import ReloadingRegistry
 from ledger.replicas import Reporter
+from rollout.population import POPULATION
 from runs.services.presence import note_presence
 from runs.services.wakeups import CHANNEL_PREFIX, hear_ready, look_everywhere
 from runs.tasks import send_template_build, wake_release
+from tenants.entitlements.access import REFRESHER, start_refreshing
 from webapp import celery_app
 from webapp.reconciler_metrics import expose_reconcilers
 from webapp.template_metrics import expose_templates
@@ -82,12 +84,16 @@ def start_web() -> None:
     """Start, and note from now on that runners can be heard here."""
     start()
     PRESENCE.start()
+    start_refreshing()
+    POPULATION.start()
     expose_reconcilers()
     expose_templates()
 
 
 def stop() -> None:
     """End what `start` or `start_web` began."""
+    REFRESHER.stop()
+    POPULATION.stop()
     PRESENCE.stop()
     REPORTER.stop()
     LIVENESS.stop()

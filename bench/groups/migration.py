@@ -15,6 +15,7 @@ from typing import NamedTuple
 import httpx
 
 from bench.figures import median, percentile
+from bench.previews import measure_previews
 from bench.probe import FILE_VARIABLE, KEY_VARIABLE, Sighting, last_sighting
 from bench.rows import Row, measured
 from bench.stack import Stack, started_stack
@@ -42,10 +43,12 @@ class Flip(NamedTuple):
 
 
 def measure(choices: Choices) -> list[Row]:
-    """Measure the group. Raise `Unmeasurable` when a change does not arrive."""
+    """Measure the group. Raise `Unmeasurable` when a change does not arrive, or counts wrong."""
     with started_stack(choices) as stack:
         probes = _start_replicas(stack)
         flips = _flip_all(stack, probes)
+        stack.stop(*probes)
+        preview = measure_previews(stack)
     arrived = [flip.arrived_ms for flip in flips]
     answered = [flip.answered_ms for flip in flips]
     note = (
@@ -53,7 +56,7 @@ def measure(choices: Choices) -> list[Row]:
         f"deciding by it; middle {median(arrived):.1f} ms, worst {max(arrived):.1f} ms; answered "
         f"after {median(answered):.1f} ms in the middle"
     )
-    return [measured("propagation.flip_ms_p99", percentile(arrived, 99), note=note)]
+    return [measured("propagation.flip_ms_p99", percentile(arrived, 99), note=note), preview]
 
 
 def _start_replicas(stack: Stack) -> dict[str, Path]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +21,8 @@ from bench.waiting import Unmeasurable
 from bench.without_network import without_network
 from deployments.regions import CONTAINER, MANAGED, MICROVM, GroupRow, Resolved, region_snapshot
 from flags.catalog import MIGRATION_ENABLED, Scope, valid_values
-from flags.enrollment import DIALS, bucket_of, dials_of
+from flags.enrollment import DIALS, bucket_of
+from flags.values import flag_snapshot
 from runs.placement import (
     Placement,
     PlacementInput,
@@ -40,15 +40,6 @@ ROUNDS = 5
 NS_PER_US = 1000
 LIVE_FOR_S = 3600.0
 OURS, NOTHING = "ours", "nothing"
-
-
-@dataclass(frozen=True, slots=True)
-class Flags:
-    """The flag snapshot as `flags.snapshot` keeps it, without the settings that module reads."""
-
-    values: Mapping[str, Any]
-    revision: int
-    dials: Mapping[str, int] | None
 
 
 class Contender(NamedTuple):
@@ -148,14 +139,22 @@ def _our_decide() -> Callable[[Sequence[CallerOrganization]], list[Placement]]:
     deadlines_s = {backing.id: time.monotonic() + LIVE_FOR_S}
     regions = PlacementRegions(routes_of(snapshot), deadlines_s, snapshot.revision)
     values = {MIGRATION_ENABLED: True} | {DIALS[plan]: dial for plan, dial in PERCENTS.items()}
-    flags = Flags(values, 1, dials_of(values))
+    flags = flag_snapshot(values, revision=1)
     resolved = Resolved(base.master_queue, base, is_pinned=False)
 
     def decide(organizations: Sequence[CallerOrganization]) -> list[Placement]:
         return [
             decide_placement(
-                tuple.__new__(  # as `runs/base.py` makes it
-                    PlacementInput, (organization, resolved, flags, regions, time.monotonic(), None)
+                tuple.__new__(  # as `runs/base.py` makes it, with the flags of this moment
+                    PlacementInput,
+                    (
+                        organization,
+                        resolved,
+                        flags if (now_s := time.monotonic()) < flags.until_s else flags.at(now_s),
+                        regions,
+                        now_s,
+                        None,
+                    ),
                 )
             )
             for organization in organizations

@@ -17,6 +17,7 @@ import psycopg
 from bench.backlog import Backlog, Model, take_model
 from bench.consumer import Consumer
 from bench.figures import median, slowdown
+from bench.moves import measure_moves
 from bench.rows import Row, measured
 from bench.stack import Stack, started_stack
 from webapp.embedded.environment import Choices
@@ -80,6 +81,7 @@ def measure(choices: Choices) -> list[Row]:
         million = world.side("million", acme, MILLION)
         rows = _sizes(world, million)
         rows.append(_blocked(world, million))
+        rows.append(_moved(world))
     return rows
 
 
@@ -145,6 +147,12 @@ def _blocked(world: World, million: Side) -> Row:
         note="1,000,000 entries of a tenant at its limit ahead of 1,000 eligible ones, against "
         "those alone; found out anew in each round",
     )
+
+
+def _moved(world: World) -> Row:
+    """Move a backlog in a database of its own."""
+    url = world.stack.copy_database("moving")
+    return measure_moves(world.stack, url, world.backlog(url, world.acme))
 
 
 def _in_turns(sides: Sequence[Side]) -> list[list[float]]:

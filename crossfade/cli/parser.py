@@ -83,6 +83,7 @@ def _add_runs(commands: Any) -> None:
         action = actions.add_parser(name, help=text)
         action.add_argument("run", help="the run's id")
         action.set_defaults(command=_command("runs", f"{name}_run"))
+    actions.choices["replay"].add_argument("--region", help="where it should run now")
     logs = actions.choices["logs"]
     logs.add_argument("--attempt", type=int, help="only this attempt")
     logs.add_argument("--json", action="store_true", help="one JSON object a line")

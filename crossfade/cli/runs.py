@@ -47,7 +47,8 @@ def cancel_run(parsed: argparse.Namespace, environment: CliEnvironment) -> int:
 def replay_run(parsed: argparse.Namespace, environment: CliEnvironment) -> int:
     """Replay a run and print the new one's id."""
     with environment.client() as client:
-        give({"id": client.replay(parsed.run)})
+        overrides = {} if parsed.region is None else {"region": parsed.region}
+        give({"id": client.replay(parsed.run, **overrides)})
     return 0
 
 

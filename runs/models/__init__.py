@@ -1,6 +1,7 @@
 """The tables of runs; Django finds models here. Nothing outside `runs` imports them."""
 
 from runs.models.batch import Batch, BatchBucket, BatchItem, BatchKey
+from runs.models.load import HourlyCount
 from runs.models.queue import (
     DelayedEntry,
     EnvironmentSlots,
@@ -23,6 +24,7 @@ __all__ = [
     "DelayedEntry",
     "EnvironmentSlots",
     "EnvironmentTurn",
+    "HourlyCount",
     "IdempotencyKey",
     "Lane",
     "Lease",

@@ -53,6 +53,7 @@ from runs.services.trigger import (
 from runs.services.wakeups import announce_ready
 from runs.states import ExecutionStatus, RunStatus
 from tenants.credentials import Caller
+from tenants.entitlements.access import check_access
 from tenants.errors import Refused
 
 _TRIES = 3  # a key may change hands between the look at who holds it and the statement
@@ -108,8 +109,10 @@ def add_items(
     """Make the runs of these items; those whose index is there already are left as they are.
 
     An item that cannot be a run is kept with the reason. The batch is sealed with its last item.
-    Raise `BatchNotFound`, or `RunNotFound` when its parent is gone.
+    Raise `Refused` for an organization without access, `BatchNotFound`, or `RunNotFound` when its
+    parent is gone.
     """
+    check_access(caller)
     with transaction.atomic():
         locked = _read(caller.environment.id, batch.id, f"{_BATCH} FOR UPDATE")
         if locked.is_sealed:

@@ -13,6 +13,7 @@ from runs.batches import KEY_HOURS, CreatedBatch, NewBatch
 from runs.errors import BatchLimited
 from runs.services.trigger import EPOCH, MICROSECOND, parent_of
 from tenants.credentials import Caller
+from tenants.entitlements.access import check_access
 
 _CLAIM = """
 INSERT INTO runs_batchkey AS held (environment_id, key, batch_id, created_at)
@@ -71,8 +72,10 @@ def create_batch(
 
     Rule: a key is held for 24 hours, and is about the environment and the announced tasks. A held
     batch counts as cached only when it has all its items, so that what was lost on the way is sent
-    again. Raise `RunNotFound` for an unknown parent, `BatchLimited` when `rate` does not allow it.
+    again. Raise `Refused` for an organization without access, `RunNotFound` for an unknown parent,
+    `BatchLimited` when `rate` does not allow it.
     """
+    check_access(caller)
     batch_id = new_id("batch", now_us=(now - EPOCH) // MICROSECOND)
     with transaction.atomic():
         for key in _keys(new):

@@ -28,6 +28,7 @@ from runs.services.wakeups import announce_ready
 from runs.states import ExecutionStatus, RunStatus
 from runs.trigger_statement import Place, given_columns, trigger_statement
 from tenants.credentials import Caller
+from tenants.entitlements.access import check_access
 from tenants.errors import Refused
 
 DEVELOPMENT_TTL_S = 600
@@ -71,9 +72,10 @@ class Given(NamedTuple):
 def trigger_run(caller: Caller, call: TriggerCall, *, now: datetime) -> Triggered:
     """Make a run, or give the one that already holds the call's keys.
 
-    Raises `Refused` (422) for a region, version or tags that cannot be, `TooLarge` for metadata,
-    `RunNotFound` for an unknown parent.
+    Raises `Refused` (422) for an organization without access, and for a region, version or tags
+    that cannot be; `TooLarge` for metadata, `RunNotFound` for an unknown parent.
     """
+    check_access(caller)
     check_limits(call)
     entry = entry_for(caller.environment.id)
     base = base_for(caller, entry, call.region)

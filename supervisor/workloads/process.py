@@ -73,7 +73,7 @@ def _pool_settings(settings: Settings) -> PoolSettings:
         shared_dir=settings.shared_dir,
         users=settings.workload_users,
         uid_base=settings.uid_base,
-        count=settings.max_workloads,
+        count=settings.capacity.max_workloads,
         artifact_cache_mb=settings.artifact_cache_mb,
         installer_env=settings.installer_env,
     )

@@ -34,6 +34,7 @@ MOST_PX: Final = 40  # of one line
 ROOMS: Final = ("regions", "keys", "members", "settings")
 TABS: Final = ("", "/payload", "/logs", "/snapshots")
 LONG_LINE: Final = "a line that goes on and on " * 40
+PAUSE_MS: Final = 2100  # longer than between two refreshes of a run
 # What every page has to be for somebody who does not see it, asked of the page itself.
 FLAWS: Final = """() => {
   const flaws = [];
@@ -132,6 +133,7 @@ def test_filters_narrow_in_place_and_have_addresses(owner: Operator, shop: Shop)
         page.wait_for_url("**?status=queued&tag=blue")
         page.get_by_test_id("chip").first.click()
         expect(page.locator("h1")).to_have_text("1 run tagged blue")
+        page.wait_for_url("**/runs?tag=blue")
         assert is_marked(page)
         page.go_back()
         expect(page.locator("h1")).to_have_text("1 queued run tagged blue")
@@ -139,6 +141,8 @@ def test_filters_narrow_in_place_and_have_addresses(owner: Operator, shop: Shop)
         expect(page.get_by_test_id("chip")).to_have_count(2)
         page.get_by_test_id("facets").get_by_role("link", name="Queued").click()
         expect(page.locator("h1")).to_have_text("1 run tagged blue")
+        page.wait_for_url("**/runs?tag=blue")
+        expect(page.locator("#filter input[name=status]")).to_have_count(0)
 
     def drag(page: Page) -> None:
         page.goto(shop.path())
@@ -217,6 +221,27 @@ def test_a_log_is_followed_to_its_end(owner: Operator, shop: Shop) -> None:
     owner.act(look)
     put_in_state(run_id, RunStatus.COMPLETED_SUCCESSFULLY, ExecutionStatus.FINISHED)
     owner.act(end)
+
+
+def test_a_page_says_when_it_is_not_fresh(owner: Operator, shop: Shop) -> None:
+    """While the server does not answer, what is shown stays, and that it is old is told."""
+    run_id = shop.trigger()
+
+    def story(page: Page) -> None:
+        page.clock.install()
+        page.goto(shop.path(run_id))
+        stale = page.get_by_text("The server does not answer")
+        expect(stale).to_be_hidden()
+        page.route("**/runs/*", lambda route: route.abort())
+        page.clock.run_for(PAUSE_MS)
+        expect(stale).to_be_visible()
+        expect(page.locator("h1")).to_contain_text("Run has been queued")
+        page.unroute("**/runs/*")
+        page.clock.run_for(2 * PAUSE_MS)
+        expect(stale).to_be_hidden()
+
+    owner.act(story)
+    owner.complaints.clear()  # the browser says, too, that nothing answered
 
 
 def test_everything_is_reached_by_keyboard(owner: Operator, shop: Shop) -> None:

@@ -20,6 +20,7 @@ from deployments.queues import (
     set_queue_paused,
 )
 from tenants.services import EnvironmentChanges, update_environment
+from tests.backlogs import pile_up
 from tests.factories import ORIGIN, make_tenant
 from tests.running import (
     World,
@@ -43,7 +44,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 SUPERVISORS = 8
 RUNS = sized(160, full=2_000)
 BACKLOG = 100_000
-UNLIMITED = 1_000_000
 QUEUE = QueueRef("custom", "q")
 
 # Whoever leases holds the environment's mutex, so what this sees is what holds at that moment.
@@ -202,36 +202,6 @@ def waits_for_me() -> bool:
             " AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
         )
     )
-
-
-def pile_up(world: World, count: int) -> None:
-    """Let so many runs of one task wait: copies of one that was triggered."""
-    model = world.trigger()
-    columns = [
-        name
-        for (name,) in rows_of(
-            "SELECT column_name FROM information_schema.columns"
-            " WHERE table_schema = current_schema() AND table_name = 'runs_taskrun'"
-            " ORDER BY ordinal_position"
-        )
-    ]
-    copied = {
-        "id": "'run_' || lpad(g::text, 25, '0')",
-        "snapshot_id": "'snapshot_' || lpad(g::text, 25, '0')",
-        "score": "t.score + g",
-    }
-    values = ", ".join(copied.get(name, f"t.{name}") for name in columns)
-    change(
-        f"WITH made AS (INSERT INTO runs_taskrun ({', '.join(columns)})"
-        f" SELECT {values} FROM generate_series(1, %s) g JOIN runs_taskrun t ON t.id = %s"
-        " RETURNING id, lane_id, score)"
-        " INSERT INTO runs_readyentry (lane_id, score, run_id)"
-        " SELECT lane_id, score, id FROM made",
-        count - 1,
-        model,
-    )
-    change("ANALYZE runs_taskrun, runs_readyentry")
-    limit_environment(world, concurrency_limit=UNLIMITED)
 
 
 def takes_until(world: World, run_ids: set[str]) -> int:

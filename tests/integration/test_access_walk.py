@@ -16,12 +16,14 @@ from pytest_django import Settings
 from deployments.selectors import find_group_by_token
 from deployments.staff_selectors import list_any_deployments
 from deployments.worker_groups import rotate_worker_group_token
+from ledger.selectors import list_audit
 from runs.services.leases import Holder, lease_runs
 from tenants.keys import create_environment_key, revoke_environment_key
 from tenants.words import Role
 from tests.access_table import ROUTES, Door, Route
 from tests.browsing import Shop, browser, make_shop
 from tests.factories import ORIGIN, make_person, make_worker_group
+from tests.ramping import draft
 from webapp.api.openapi import openapi_document
 from webapp.middleware import BodyLimit, body_limit
 from webapp.throttle import forget_failures
@@ -86,10 +88,13 @@ def tenants(settings: Settings) -> Tenants:
         "environment": "prod",
         "environment_id": mine.tenant.environments["prod"].id,
         "group_id": group.id,
+        "audit_id": str(list_audit().rows[0].id),
         "key_id": mine.tenant.key_ids["prod"],
         "user_id": mine.person.id,
         "token_id": "pat_of_nobody",
         "name": "crossfade.css",
+        "ramp_id": draft(),
+        "action": "start",
     }
     return Tenants(ids, mine, other, bearers_of(other), wrong_bearers(other, mine))
 

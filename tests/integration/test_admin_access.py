@@ -8,6 +8,7 @@ import pytest
 from django.urls import reverse
 
 from deployments.staff_selectors import list_any_deployments
+from ledger.selectors import list_audit
 from tests.api_client import ApiClient
 from tests.browsing import Shop, browser, make_shop, page_of
 from tests.factories import make_person, make_worker_group
@@ -30,6 +31,7 @@ def every_page(shop: Shop) -> list[str]:
         "group_id": make_worker_group().id,
         "run_id": shop.trigger(),
         "deployment_id": list_any_deployments().rows[0].deployment.id,
+        "audit_id": str(list_audit().rows[0].id),
     }
     return [
         reverse(f"admin:{name}", args=[ids[key] for key in re.findall(r"<str:(\w+)>", route)])
@@ -80,9 +82,10 @@ def test_pages_to_read_take_no_forms(shop: Shop) -> None:
     """Runs, deployments, environments and the audit cannot be written, deleted or moved."""
     staff = make_staff()
     token = staff.form("/admin/flags/")["csrfmiddlewaretoken"]
-    writable = ("/flags/", "/plan/", "/worker-groups/")
+    writable = ("/flags/", "/plan/", "/worker-groups/", "/kill/", "/move-queued/", "/audit/")
+    to_read = {"/admin/worker-groups/", "/admin/audit/"}
     for path in every_page(shop):
-        if not any(part in path for part in writable) or path == "/admin/worker-groups/":
+        if not any(part in path for part in writable) or path in to_read:
             answer = staff.client.post(path, {"csrfmiddlewaretoken": token})
             assert answer.status_code == 405, path
         assert staff.client.delete(path, headers={"x-csrftoken": token}).status_code == 405, path

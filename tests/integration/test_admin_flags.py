@@ -10,6 +10,7 @@ from flags.services import set_global_flags, set_organization_flags
 from ledger.selectors import current_revision
 from tests.factories import ORIGIN, make_tenant, make_worker_group
 from tests.operating import FLAGS, REASON, Staff, audit_after, fields_of, make_staff
+from tests.running import change
 
 pytestmark = pytest.mark.django_db
 
@@ -212,6 +213,25 @@ def test_overrides_are_of_one_organization(staff: Staff) -> None:
         "admin",
         REASON,
     )
+
+
+def test_an_invalid_value_is_named_and_hides_no_other(staff: Staff) -> None:
+    """What is stored and not allowed is shown on its flag; the others are as they were."""
+    organization = make_tenant().organization
+    set_global_flags({ENABLED: True, PAID: 5, FREE: 7}, **ORIGIN)
+    set_organization_flags(organization.id, {ENABLED: False, ACCESS: True}, **ORIGIN)
+    change("UPDATE flags_featureflag SET value = '101' WHERE key = %s", PAID)
+    change("UPDATE flags_organizationflag SET value = '\"false\"' WHERE key = %s", ENABLED)
+    page = staff.page(FLAGS)
+    assert "Stored is 101, which is not allowed" in page
+    assert page.count("counts as not set") == 1
+    assert fields_of(page)[f"flag-{FREE}"] == "7"
+    own = staff.page(overrides_page(organization.id))
+    assert "Stored is &quot;false&quot;, which is not allowed" in own
+    assert fields_of(own)[f"flag-{ACCESS}"] == "true"
+    staff.change_flags(FLAGS, {PAID: "6"})
+    assert get_global_values().items() >= {ENABLED: True, PAID: 6, FREE: 7}.items()
+    assert "counts as not set" not in staff.page(FLAGS)
 
 
 def test_flags_for_everyone_are_locked_in_overrides(staff: Staff) -> None:

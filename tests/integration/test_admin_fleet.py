@@ -136,7 +136,10 @@ def test_an_edit_writes_the_fields_that_were_changed(staff: Staff) -> None:
     form = staff.form(path)
     change(group.id, {"description": "by somebody else"})
     before = current_revision()
-    staff.send(path, {**form, "priority": "10", "hidden": "on", "reason": REASON}, 303)
+    page = staff.send(path, {**form, "priority": "10", "hidden": "on", "reason": REASON}, 200)
+    assert "The region north would no longer be available" in page
+    assert current_revision() == before
+    staff.send(path, fields_of(page), 303)
     assert sorted((row.key, row.old, row.new) for row in audit_after(before)) == [
         ("hidden", False, True),
         ("priority", 100, 10),
@@ -180,7 +183,9 @@ def test_a_missing_region_can_be_set(staff: Staff) -> None:
     group = make_worker_group(name="north-1")
     give_history(group.id)
     path = f"{GROUPS}{group.id}/"
-    staff.send(path, {**staff.form(path), "region": "north", "reason": REASON}, 303)
+    page = staff.send(path, {**staff.form(path), "region": "north", "reason": REASON}, 200)
+    assert "The region north would become available: it means north-1." in page
+    staff.send(path, fields_of(page), 303)
     assert get_worker_group(group.id).row.region == "north"
 
 
@@ -231,6 +236,45 @@ def test_a_plan_can_become_unknown(staff: Staff) -> None:
     path = f"/admin/organizations/{organization.id}/plan/"
     staff.send(path, {**staff.form(path), "plan": "", "reason": REASON}, 303)
     assert get_organization(organization.id).organization.plan is None
+
+
+def test_access_is_taken_and_given_back(staff: Staff) -> None:
+    """One audit row each time, and the plan keeps its time: it was not touched."""
+    organization = make_tenant(plan="free").organization
+    path = f"/admin/organizations/{organization.id}/plan/"
+    seen = []
+    for choice in ("no", "yes"):
+        before = current_revision()
+        staff.send(path, {**staff.form(path), "access": choice, "reason": REASON}, 303)
+        (row,) = audit_after(before)
+        now = get_organization(organization.id).organization
+        seen.append((row.key, row.new, now.has_access, now.plan_at == organization.plan_at))
+    assert seen == [("hasAccess", False, False, True), ("hasAccess", True, True, True)]
+
+
+def test_access_taken_meanwhile_is_no_matter_of_the_plan(staff: Staff) -> None:
+    """A person who only changes the plan gives no access back that was taken since."""
+    organization = make_tenant(plan="free").organization
+    path = f"/admin/organizations/{organization.id}/plan/"
+    asked = {**staff.form(path), "plan": "paid", "reason": REASON}
+    update_organization(organization.id, {"has_access": False}, now=NOW, **ORIGIN)
+    staff.send(path, asked, 303)
+    now = get_organization(organization.id).organization
+    assert (now.plan, now.has_access) == ("paid", False)
+
+
+def test_access_that_somebody_changed_is_not_changed_back_unseen(staff: Staff) -> None:
+    """The page says what holds, saves nothing, and takes the same choice when it is sent again."""
+    organization = make_tenant(plan="free").organization
+    path = f"/admin/organizations/{organization.id}/plan/"
+    update_organization(organization.id, {"has_access": False}, now=NOW, **ORIGIN)
+    asked = {**staff.form(path), "access": "yes", "reason": REASON}
+    update_organization(organization.id, {"has_access": True}, now=NOW, **ORIGIN)
+    update_organization(organization.id, {"has_access": False}, now=NOW, **ORIGIN)
+    page = staff.send(path, asked, 409)
+    assert get_organization(organization.id).organization.has_access is False
+    staff.send(path, fields_of(page), 303)
+    assert get_organization(organization.id).organization.has_access is True
 
 
 def test_a_stale_plan_is_refused(staff: Staff) -> None:

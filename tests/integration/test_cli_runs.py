@@ -145,12 +145,13 @@ def test_reading_cancelling_replaying() -> None:
     with serving_rest(platform) as url:
         got = crossfade("runs", "get", "run_1", url=url)
         cancelled = crossfade("runs", "cancel", "run_1", url=url)
-        replayed = crossfade("runs", "replay", "run_1", url=url)
+        replayed = crossfade("runs", "replay", "run_1", "--region", "eu", url=url)
         logs = crossfade("runs", "logs", "run_1", url=url)
         missing = crossfade("runs", "get", "run_9", url=url)
     assert json.loads(got.out)["status"] == "EXECUTING"
     assert json.loads(cancelled.out) == {"id": "run_1"}
     assert json.loads(replayed.out) == {"id": "run_2"}
+    assert platform.runs["run_2"]["options"] == {"region": "eu"}
     assert logs.out == "hello\n"
     assert (missing.code, "Not found" in missing.err) == (1, True)
 

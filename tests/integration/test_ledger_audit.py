@@ -75,15 +75,33 @@ def test_removed_newest_rows_are_found(rows: list[AuditRow]) -> None:
 
 
 def test_a_row_added_by_hand_is_found(rows: list[AuditRow]) -> None:
-    """Even one whose hash is right, because the chain's end is known elsewhere."""
+    """Even one whose hash is right is named, because the chain's end is known elsewhere."""
     names = ["actor", "source", "scope", "org", "key", "old", "new", "reason", "request_id"]
     fields = {name: getattr(rows[4], name) for name in [*names, "revision"]}
     text = {**fields, "at": rows[4].at.isoformat(timespec="microseconds")}
-    AuditRow.objects.create(
+    added = AuditRow.objects.create(
         **fields, at=rows[4].at, prev_hash=rows[4].hash, hash=row_hash(rows[4].hash, text)
     )
     verdict = verify_audit()
-    assert (verdict.checked, verdict.bad_row, verdict.is_valid) == (6, None, False)
+    assert (verdict.checked, verdict.bad_row, verdict.is_valid) == (5, added.id, False)
+
+
+def test_a_row_put_between_two_is_found(rows: list[AuditRow]) -> None:
+    """No two rows follow the same one, so what stands between two follows none of them."""
+    AuditRow.objects.filter(id=rows[4].id).update(id=rows[4].id + 1)
+    forged = AuditRow.objects.create(
+        id=rows[4].id,
+        at=rows[3].at,
+        actor="user:a@b.c",
+        source="test",
+        scope="global",
+        key="forged",
+        revision=1,
+        prev_hash=row_hash(rows[3].hash, {}),
+        hash=row_hash(rows[3].hash, {"forged": True}),
+    )
+    verdict = verify_audit()
+    assert (verdict.checked, verdict.bad_row) == (4, forged.id)
 
 
 def _swap(one: AuditRow, other: AuditRow) -> None:
@@ -108,10 +126,13 @@ def _cut(rows: list[AuditRow]) -> None:
 
 
 def test_the_command_counts_good_rows(rows: list[AuditRow]) -> None:
-    """An operator sees how much was checked."""
+    """An operator sees how much was checked, and the hash to keep elsewhere."""
     out = StringIO()
     call_command("verify_audit", stdout=out)
-    assert out.getvalue() == "5 audit rows, all as they were written\n"
+    assert out.getvalue().splitlines() == [
+        "5 audit rows, all as they were written",
+        f"newest hash: {rows[4].hash}",
+    ]
 
 
 @pytest.mark.parametrize(("tamper", "where"), [(_change, "at row"), (_cut, "at its end")])

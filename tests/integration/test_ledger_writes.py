@@ -257,3 +257,38 @@ def test_pruning_keeps_the_newest_and_the_young() -> None:
     assert prune_changes(now=NOW + timedelta(hours=25)) == 3
     assert changes_since(start + 4).is_complete
     assert prune_changes(now=NOW + timedelta(hours=25)) == 0
+
+
+def test_a_note_takes_no_revision_and_is_part_of_the_chain() -> None:
+    """What came to be by itself has its own time and revision, and stands before what is written."""
+    first, early = _set("a", None, 1), NOW - timedelta(hours=1)
+    signature = {"actor": "system:x", "source": "x", "reason": "r", "request_id": None}
+    note: dict[str, Any] = {"scope": "global", "key": "a", "at": early, "signature": signature}
+    with ledger_write(actor="user:a@b.c", source="test", now=NOW) as write:
+        write.note(change=(1, 2), revision=first, **note)
+    assert (current_revision(), changes_since(first).touched) == (first, ())
+    with ledger_write(actor="user:a@b.c", source="test", now=NOW) as write:
+        write.record(scope="global", key="a", old=3, new=4)
+        write.note(change=(2, 3), revision=first, **note)
+    rows = [(row.old, row.new, row.revision, row.at, row.actor) for row in list_audit().rows]
+    assert rows[:3] == [
+        (3, 4, first + 1, NOW, "user:a@b.c"),
+        (2, 3, first, early, "system:x"),
+        (1, 2, first, early, "system:x"),
+    ]
+    assert verify_audit().is_valid
+
+
+def _note_inside() -> None:
+    signature = {"actor": "a", "source": "x", "reason": None, "request_id": None}
+    note: dict[str, Any] = {"scope": "global", "key": "a", "at": NOW, "signature": signature}
+    with ledger_write(actor="a", source="x") as write:
+        write.touch("flags")
+        with ledger_write(actor="a", source="x") as inner:
+            inner.note(change=(1, 2), revision=1, **note)
+
+
+def test_a_note_inside_another_write_is_refused() -> None:
+    """Two heads of one chain cannot be, whether or not a revision was taken."""
+    with pytest.raises(NestedWrite):
+        _note_inside()

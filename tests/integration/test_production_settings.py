@@ -88,3 +88,30 @@ def test_every_host_is_no_host() -> None:
     with pytest.raises(InvalidEnvironment, match="ALLOWED_HOSTS"):
         read_env(everyone)
     assert read_env({**everyone, "CROSSFADE_MODE": "development"}).allowed_hosts == ("*",)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "billing",
+        "billing.example.com/v1",
+        "ftp://billing.example.com",
+        "https://",
+        "https://[",
+        "https://user:secret@billing.example.com",
+        "https://billing.example.com/v1?key=1",
+        "https://billing.example.com/#v1",
+    ],
+)
+def test_the_entitlements_service_has_an_address(address: str) -> None:
+    """What nothing can be put behind stops the start, and the text shows none of its secrets."""
+    with pytest.raises(InvalidEnvironment, match="ENTITLEMENTS_URL") as raised:
+        read_env({**PRODUCTION, "ENTITLEMENTS_URL": address})
+    assert "secret" not in str(raised.value)
+
+
+def test_an_address_may_have_a_path_and_may_be_missing() -> None:
+    """Without the variable there is no service; a trailing slash means nothing."""
+    assert read_env(PRODUCTION).entitlements.url == ""
+    found = read_env({**PRODUCTION, "ENTITLEMENTS_URL": " https://b.example.com:8/v1/ "})
+    assert found.entitlements.url == "https://b.example.com:8/v1"

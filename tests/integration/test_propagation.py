@@ -33,6 +33,7 @@ SLACK_S = 1.0  # what a loaded machine may add to the reload interval
 SEEN_S = 10.0
 LIVENESS_WITHIN_S = 2.0  # promised
 MIGRATED = ("in_percentage", "migrated")
+OUT = ("out_of_percentage", "not_enrolled")
 
 
 class Change(NamedTuple):
@@ -175,3 +176,22 @@ def test_without_valkey_a_change_is_seen_within_the_reload_interval(
         servers.need_valkey()
     assert replicas.seconds_until(changes[2].decision) < SEEN_S
     replicas.check(changes[3], within_s=within_s)
+
+
+def test_a_step_of_a_ramp_takes_effect_everywhere_without_a_job(replicas: Replicas) -> None:
+    """No reconciler runs here: each replica works the step out for itself, and on time."""
+    free = "computeMigrationFreePercentage"
+    hold_s = 3
+    steps = [{"value": 0, "holdSeconds": hold_s}, {"value": 100, "holdSeconds": 3600}]
+    created = replicas.writer.post(
+        f"{API}/ramps", json={"flag": free, "steps": steps}, headers=replicas.staff
+    )
+    start = Change("POST", f"/ramps/{created.json()['id']}/start", {}, OUT)
+    began = time.monotonic()
+    replicas.check(start, within_s=WITHIN_S)
+    replicas.made.beat()
+    for replica in (replicas.other, replicas.writer):
+        wait_until(lambda replica=replica: replicas.decide(replica) == MIGRATED, timeout_s=SEEN_S)  # type: ignore[misc]
+    assert time.monotonic() - began >= hold_s
+    flags = replicas.other.get(f"{API}/feature-flags", headers=replicas.staff).json()["flags"]
+    assert flags[free] == 100

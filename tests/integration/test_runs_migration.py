@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from prometheus_client import REGISTRY
 
+from deployments.environment_entry import ENTRIES
 from deployments.region_snapshot import LIVENESS, REGIONS
-from deployments.worker_groups import update_worker_group
+from deployments.worker_groups import RoutingChanges, set_project_routing, update_worker_group
 from flags.services import set_organization_flags
+from rollout.moving import MoveWish, move_queued
 from runs.calls import TriggerCall
 from runs.services.trigger import trigger_run
-from tenants.services import set_password, update_organization
+from tenants.services import update_organization
+from tests.access_table import ROUTES, Door
 from tests.api_client import ApiClient, json_of
+from tests.browsing import browser
 from tests.factories import NOW, ORIGIN, make_person, make_worker_group
 from tests.migrating import Migrating, make_migrating
 from tests.running import REGION, Supervisor, World, make_world, run_of
@@ -198,6 +202,64 @@ class TestReplays:
         pinned = migration.trigger(region=SECRET_NAME)
         assert self._replay(migration, pinned.id).why == "pinned"
 
+    def test_a_moved_run_replays_by_the_flags(self, migration: Migrating) -> None:
+        """That staff moved the run says nothing about the next one."""
+        migration.override(value=True)
+        run = migration.trigger()
+        move_queued(MoveWish(REGION, "CONTAINER"), **ORIGIN)
+        assert run_of(run.id).why == "moved"
+        assert self._replay(migration, run.id).why == "migrated"
+
+    def test_a_run_pinned_by_its_projects_default_stays_there(self, migration: Migrating) -> None:
+        """While it is the default without any gate, afterwards with compute access."""
+        project = migration.world.tenant.project
+        self._default(migration, SECRET_NAME)
+        run = migration.trigger()
+        assert (run.worker_queue, run.why) == (SECRET_NAME, "pinned")
+        assert self._replay(migration, run.id).why == "pinned"
+        make_worker_group(name="eu-1", fields={"region": "eu-central-1"})
+        REGIONS.reload()
+        self._default(migration, "eu-1")
+        path = f"/api/v1/runs/{run.id}/replay"
+        refused = json_of(migration.world.api.post(path, {}), 422)["error"]
+        assert refused.endswith("Available regions: eu-central-1, us-east-1.")
+        set_organization_flags(migration.organization_id, {"hasComputeAccess": True}, **ORIGIN)
+        again = self._replay(migration, run.id)
+        assert (again.worker_queue, again.why) == (SECRET_NAME, "pinned")
+        assert project.id == again.project_id
+
+    def test_a_run_of_the_projects_own_group_stays_there(self, migration: Migrating) -> None:
+        """Its label would mean a shared group of the same place."""
+        project = migration.world.tenant.project
+        make_worker_group(name="own", project_ref=project.ref, fields={"region": REGION})
+        REGIONS.reload()
+        migration.override(value=True)
+        self._default(migration, "own")
+        run = migration.trigger()
+        assert (run.worker_queue, run.region) == (f"{project.id}-own", REGION)
+        assert self._replay(migration, run.id).worker_queue == run.worker_queue
+        self._default(migration, None)
+        assert self._replay(migration, run.id).worker_queue == run.worker_queue
+
+    def test_a_replay_that_cannot_be_names_the_reason(self, migration: Migrating) -> None:
+        """A region that was taken away, and one that is given here: the sentence of a trigger."""
+        migration.override(value=True)
+        run = migration.trigger()
+        make_worker_group(name="eu-1", fields={"region": "eu-central-1"})
+        REGIONS.reload()
+        only: RoutingChanges = {"allowed_queues": ["eu-1"]}
+        set_project_routing(migration.world.tenant.project, only, **ORIGIN)
+        ENTRIES.clear()
+        path = f"/api/v1/runs/{run.id}/replay"
+        said = json_of(migration.world.api.post(path, {}), 422)["error"]
+        assert said == (f'The region "{REGION}" is not available. Available regions: eu-central-1.')
+        assert json_of(migration.world.api.post(path, {"region": "eu-central-1"}))["id"]
+
+    def _default(self, migration: Migrating, worker: str | None) -> None:
+        project = migration.world.tenant.project
+        set_project_routing(project, {"default_worker": worker}, **ORIGIN)
+        ENTRIES.clear()
+
     def _replay(self, migration: Migrating, run_id: str) -> RunView:
         answer = json_of(migration.world.api.post(f"/api/v1/runs/{run_id}/replay", {}))
         return run_of(answer["id"])
@@ -207,7 +269,7 @@ class TestWhatCustomersSee:
     """The backing's name is on no customer surface, before, during and after a run."""
 
     def test_no_surface_names_the_backing(self, migration: Migrating) -> None:
-        """A crawl of the API, the pages and what the task itself is told."""
+        """Every address a customer can read, what writes answer, and what the task itself is told."""
         migration.override(value=True)
         world = migration.world
         made = world.api.post("/api/v1/tasks/hello/trigger", {"payload": 1})
@@ -215,6 +277,7 @@ class TestWhatCustomersSee:
         assert run_of(run_id).worker_queue == SECRET_NAME
         seen = {"trigger": made.content.decode() + str(made.headers)}
         seen |= self._crawl(world, run_id, "queued")
+        seen |= self._write(world, run_id)
         message = migration.as_backing.lease_one()
         started = Supervisor(migration.as_backing).act(
             f"runs/{run_id}/snapshots/{message.snapshot.friendlyId}/attempts/start", {}
@@ -225,9 +288,13 @@ class TestWhatCustomersSee:
         seen |= self._crawl(world, run_id, "executing")
         migration.as_backing.complete(run_id, told["snapshot"]["friendlyId"])
         seen |= self._crawl(world, run_id, "finished")
+        waiting = migration.trigger()
+        for to in ("CONTAINER", "MICROVM"):
+            move_queued(MoveWish(REGION, to, migration.organization_id), **ORIGIN)
+            seen |= self._crawl(world, waiting.id, f"moved to {to}")
         leaks = [name for name, text in seen.items() if SECRET_NAME in text]
         assert leaks == []
-        assert sum(REGION in text for text in seen.values()) > len(seen) / 3
+        assert sum(REGION in text for text in seen.values()) > len(seen) / 4
 
     def test_filters_and_refusals_name_no_backing(self, migration: Migrating) -> None:
         """A filter by the backing finds nothing, a trigger for it is refused like any unknown."""
@@ -245,29 +312,57 @@ class TestWhatCustomersSee:
         assert len(said) == 1
         assert SECRET_NAME not in said.pop()
 
+    def _write(self, world: World, run_id: str) -> dict[str, str]:
+        """Do what a customer may do with a run and a project; give what is answered."""
+        person = ApiClient(make_person(member_of=world.tenant.organization.id).token)
+        default = f"/api/v1/projects/{world.tenant.project.ref}/default-region"
+        answers = {
+            "replay": world.api.post(f"/api/v1/runs/{run_id}/replay", {}),
+            "replay there": world.api.post(f"/api/v1/runs/{run_id}/replay", {"region": REGION}),
+            "replay elsewhere": world.api.post(f"/api/v1/runs/{run_id}/replay", {"region": "no"}),
+            "tags": world.api.post(f"/api/v1/runs/{run_id}/tags", {"tags": ["a"]}),
+            "reschedule": world.api.post(f"/api/v1/runs/{run_id}/reschedule", {"delay": "1h"}),
+            "default region": person.put(default, {"region": REGION}),
+            "no default region": person.put(default, {"region": "no"}),
+        }
+        for answer in answers.values():
+            assert answer.status_code < 500
+        for made in ("replay", "replay there"):
+            replayed = json_of(answers[made])["id"]
+            json_of(world.api.post(f"/api/v2/runs/{replayed}/cancel", {}))
+        return {name: answer.content.decode() for name, answer in answers.items()}
+
     def _crawl(self, world: World, run_id: str, when: str) -> dict[str, str]:
+        """Read every address that a key, a member's token or a member's session opens."""
         member = make_person(member_of=world.tenant.organization.id)
-        set_password(member.id, "a-long-password-1", **ORIGIN)
-        browser = Client()
-        assert browser.login(username=member.email, password="a-long-password-1")
-        place = f"/orgs/{world.tenant.organization.slug}"
-        pages = ["/orgs", f"{place}/prod/runs", f"{place}/prod/runs/{run_id}"]
-        by_key = [
-            f"/api/v3/runs/{run_id}",
-            "/api/v1/runs",
-            "/api/v1/queues",
-            f"/api/v1/runs/{run_id}/logs",
-            f"/api/v1/runs/{run_id}/result",
-            "/api/v1/whoami",
-            "/api/v1/deployments",
-            "/api/v1/deployments/current",
-        ]
-        by_token = [f"/api/v1/projects/{world.tenant.project.ref}", "/api/v2/whoami"]
-        person = ApiClient(member.token)
-        found = {path: world.api.get(path).content.decode() for path in by_key}
-        found |= {path: person.get(path).content.decode() for path in by_token}
-        for path in pages:
-            response = browser.get(path)
-            assert response.status_code == 200, path
-            found[path] = response.content.decode()
-        return {f"{when} {path}": text for path, text in found.items()}
+        readers: dict[Door, Any] = {
+            Door.KEY: world.api,
+            Door.PERSON: ApiClient(member.token),
+            Door.PAGE: browser(member),
+        }
+        ids = self._ids(world, run_id)
+        found = {}
+        for route, known in ROUTES.items():
+            method, _, path = route.partition(" ")
+            if method != "GET" or known.door not in readers:
+                continue
+            filled = re.sub(r"\{(\w+)\}", lambda place: ids[place[1]], path)
+            answer = readers[known.door].get(filled)
+            assert answer.status_code < 400 or filled.endswith("/result"), filled
+            found[f"{when} {filled}"] = b"".join(answer).decode() + str(answer.headers)
+        return found
+
+    def _ids(self, world: World, run_id: str) -> dict[str, str]:
+        """Give what the places in the paths are filled with; a new one fails until it is here."""
+        batch = json_of(world.api.post("/api/v3/batches", {"runCount": 1}), 202)
+        (deployment, *_) = json_of(world.api.get("/api/v1/deployments"))["data"]
+        (queue, *_) = json_of(world.api.get("/api/v1/queues"))["data"]
+        return {
+            "run_id": run_id,
+            "batch_id": batch["id"],
+            "deployment_id": deployment["id"],
+            "queue": queue["id"],
+            "ref": world.tenant.project.ref,
+            "organization": world.tenant.organization.slug,
+            "environment": world.slug,
+        }

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deployments.regions import GroupRow, RegionSnapshot, Resolved, region_snapshot
 from flags.enrollment import Enrollment, bucket_of, enroll
-from flags.snapshot import FlagSnapshot, flag_snapshot
+from flags.values import FlagSnapshot, flag_snapshot
 from runs.placement import (
     COLD_REGIONS,
     PlacementInput,

@@ -16,7 +16,7 @@ from deployments.template_mode import (
     TemplateSettings,
     decide_template_mode,
 )
-from flags.snapshot import flag_snapshot
+from flags.values import flag_snapshot
 from runs.placement import PlacementInput, PlacementRegions, Why, decide_placement, routes_of
 
 ON = "computeMigrationEnabled"

@@ -31,6 +31,7 @@ PROMISED = {
     "dequeue.slowdown_1k_to_1m",
     "dequeue.slowdown_blocked_tenant",
     "dequeue.slowdown_10k_lanes",
+    "queue.move_10k_s",
     "start.cold_ms_p50",
     "start.cold_ms_p99",
     "supervisor.idle_rss_mb",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from flags.enrollment import Enrollment, bucket_of, enroll
-from flags.snapshot import flag_snapshot
+from flags.values import flag_snapshot
 from ledger.ids import new_id
 
 VECTORS = json.loads(Path(__file__).parents[1].joinpath("vectors/buckets.json").read_text())

@@ -9,7 +9,7 @@ import pytest
 
 from deployments.regions import GroupRow, Resolved, region_snapshot
 from flags.enrollment import Enrollment
-from flags.snapshot import flag_snapshot
+from flags.values import flag_snapshot
 from runs.placement import (
     COLD_REGIONS,
     Placement,

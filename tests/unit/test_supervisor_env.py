@@ -19,9 +19,9 @@ def test_defaults() -> None:
     settings = read_env(LEAST)
     assert settings.api_url == "http://127.0.0.1:8030"
     assert settings.worker_tokens == ("tr_wgt_a",)
-    assert settings.dequeue_polls == 4
-    assert settings.token_enforcement == "disabled"
-    assert settings.runner_heartbeat_interval_s is None
+    assert settings.dequeue.polls == 4
+    assert settings.tokens.enforcement == "disabled"
+    assert settings.runners.heartbeat_interval_s is None
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_tokens_of_a_file() -> None:
 def test_additional_variables_keep_their_value() -> None:
     """A value may hold an equals sign, and spaces around a pair do not count."""
     settings = read_env({**LEAST, "RUNNER_ADDITIONAL_ENV_VARS": " A=b=c , EMPTY=,"})
-    assert settings.runner_additional_env == {"A": "b=c", "EMPTY": ""}
+    assert settings.runners.additional_env == {"A": "b=c", "EMPTY": ""}
 
 
 def test_installer_sees_little() -> None:
@@ -95,9 +95,9 @@ def test_gateway_is_used_where_there_is_one() -> None:
     """Its address alone makes workloads instances, and it may have a path."""
     settings = read_env({**LEAST, **GATEWAY})
     assert settings.workload_manager == "compute"
-    assert settings.gateway_url == "http://gateway:8090/base"
-    assert (settings.gateway_timeout_ms, settings.gateway_token) == (30_000, "")
-    assert (settings.create_max_attempts, settings.create_base_delay_ms) == (3, 250)
+    assert settings.gateway.url == "http://gateway:8090/base"
+    assert (settings.gateway.timeout_ms, settings.gateway.token) == (30_000, "")
+    assert (settings.gateway.create_max_attempts, settings.gateway.create_base_delay_ms) == (3, 250)
     assert read_env(LEAST).workload_manager == "process"
     chosen = {**LEAST, **GATEWAY, "CROSSFADE_WORKLOAD_MANAGER": "process"}
     assert read_env(chosen).workload_manager == "process"

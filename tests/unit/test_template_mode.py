@@ -20,7 +20,7 @@ from deployments.template_mode import (
     shadow_bucket_of,
 )
 from flags.enrollment import bucket_of
-from flags.snapshot import flag_snapshot
+from flags.values import flag_snapshot
 
 ON = "computeMigrationEnabled"
 EVERYONE = {ON: True, "computeMigrationFreePercentage": 100, "computeMigrationPaidPercentage": 100}

@@ -1,4 +1,4 @@
-"""The page of the audit: who changed what, from what to what, why. To read."""
+"""The pages of the audit: who changed what, from what to what, why; and undoing one change."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from django.contrib import messages
 from django.urls import reverse
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
-from ledger.selectors import list_audit
+from ledger.selectors import UnknownAuditRow, get_audit_row, list_audit
+from rollout.reverting import refusal_for, revert_change
+from tenants.errors import Conflict, NotFound, Refused
 from tenants.staff_selectors import find_organization
 from webapp.admin.filters import text_filter
-from webapp.admin.pages import older, page
-from webapp.admin.tables import SHORT_ID, Cell, Table, at, code, number
+from webapp.admin.pages import crumb, older, origin_of, page
+from webapp.admin.tables import SHORT_ID, Cell, Table, act, at, code, facts, number
+from webapp.dashboard.answers import see_other
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -28,8 +32,12 @@ HEADERS: Final = (
     "Change",
     "Reason",
     "Revision",
+    "Undo",
 )
 MAX_SHOWN: Final = 120  # characters of a value; the whole of it is shown on hover
+MAX_BUTTON: Final = 40  # characters of a value on a button
+LATER: Final = 20  # changes of the same key that are looked through
+NOT_SINCE: Final = "It was not changed since."
 MAX_ID: Final = 2**63 - 1
 
 
@@ -61,6 +69,65 @@ def listing(request: HttpRequest) -> HttpResponse:
     )
 
 
+@require_http_methods(["GET", "HEAD", "POST"])
+def detail(request: HttpRequest, audit_id: str) -> HttpResponse:
+    """Show one change, and revert it: the value before is written again, by whoever is here."""
+    row = _get(audit_id)
+    if request.method != "POST":
+        return _detail(request, row)
+    try:
+        revision = revert_change(row.id, now=datetime.now(UTC), origin=origin_of(request, ""))
+    except (Conflict, Refused) as error:
+        status = 409 if isinstance(error, Conflict) else 422
+        return _detail(
+            request, row, problem=f"{str(error).rstrip('.')}. Nothing was reverted.", status=status
+        )
+    said = f"{row.key} is {_value(row.old)} again, at revision {revision}."
+    messages.success(request, said)
+    return see_other(reverse("admin:audit"))
+
+
+def _get(audit_id: str) -> AuditEntry:
+    found = _row_id(audit_id)
+    try:
+        return get_audit_row(found or 0)
+    except UnknownAuditRow as error:
+        raise NotFound("Audit row not found") from error
+
+
+def _detail(
+    request: HttpRequest, row: AuditEntry, *, problem: str = "", status: int = 200
+) -> HttpResponse:
+    now = datetime.now(UTC)
+    same_key = list_audit(key=row.key, org=row.org, limit=LATER).rows
+    later = [one for one in same_key if one.scope == row.scope and one.id > row.id]
+    return page(
+        request,
+        "change.html",
+        title=f"Change {row.id}",
+        crumbs=(crumb("Audit", "audit"),),
+        status=status,
+        problem=problem,
+        facts=facts(
+            {
+                "When": at(row.at, now),
+                "Who": Cell(row.actor),
+                "What": _what(row),
+                "Key": code(row.key),
+                "Before": code(_value(row.old)),
+                "After": code(_value(row.new)),
+                "Reason": Cell(row.reason or ""),
+                "Through": Cell(row.source),
+                "Request": code(row.request_id),
+                "Revision": number(row.revision),
+            }
+        ),
+        refusal=refusal_for(row),
+        button=f"Set {row.key} back to {_short(row.old)}",
+        later=Table("later", HEADERS, tuple(audit_row(one, now) for one in later), NOT_SINCE),
+    )
+
+
 def _actor(text: str) -> str:
     """Give the actor of an email that somebody typed; what has a kind is taken as it is."""
     return text if not text or ":" in text else f"user:{text.lower()}"
@@ -81,7 +148,17 @@ def audit_row(row: AuditEntry, now: datetime) -> tuple[Cell, ...]:
         _cut(f"{_value(row.old)} → {_value(row.new)}"),
         Cell(row.reason or "", "prose"),
         number(row.revision),
+        _undo(row),
     )
+
+
+def _undo(row: AuditEntry) -> Cell:
+    """Give the button that reverts a change, or why there is none."""
+    address = reverse("admin:audit_row", args=[row.id])
+    refusal = refusal_for(row)
+    if refusal:
+        return Cell("no", tone="idle", href=address, title=refusal)
+    return act("Revert", address, title=f"Set {row.key} back to {_short(row.old)}")
 
 
 def _what(row: AuditEntry) -> Cell:
@@ -94,6 +171,11 @@ def _what(row: AuditEntry) -> Cell:
 
 def _value(value: Any) -> str:
     return "not set" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _short(value: Any) -> str:
+    text = _value(value)
+    return text if len(text) <= MAX_BUTTON else f"{text[:MAX_BUTTON]}…"
 
 
 def _cut(text: str) -> Cell:

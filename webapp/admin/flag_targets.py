@@ -8,18 +8,32 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 from django.urls import reverse
 
 from deployments.selectors import list_group_rows
-from flags.catalog import CATALOG, DEFAULT_GROUP, FlagSpec, Scope, Writer
+from flags.catalog import (
+    CATALOG,
+    DEFAULT_GROUP,
+    MIGRATION_ENABLED,
+    FlagSpec,
+    Scope,
+    Writer,
+)
+from flags.enrollment import DIALS
 from flags.selectors import get_global_values, get_organization_values
-from flags.services import GLOBAL, set_global_flags, set_organization_flags
+from flags.services import set_global_flags, set_organization_flags
+from flags.stored import GLOBAL
+from rollout.proposal import preview_global_flags, preview_override
 from webapp.admin.flag_values import value_text
 from webapp.admin.pages import Crumb, crumb
+from webapp.admin.previews import Consequence, consequence_of, override_consequence_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flags.selectors import RampView
     from tenants.origin import Origin
     from tenants.selectors import OrganizationView
 
+MOVING: Final = frozenset({MIGRATION_ENABLED, DEFAULT_GROUP, *DIALS.values()})
+"""The flags for everyone that decide who is enrolled, and where."""
 GLOBAL_ONLY: Final = "Can only be set for everyone."
 BY_GROUPS: Final = "Set by making a worker group the default."
 BY_API: Final = "Can only be set over the staff API."
@@ -61,6 +75,12 @@ class Target(Protocol):
     def beneath(self, spec: FlagSpec) -> str:
         """Give what holds where nothing is set here."""
 
+    def source(self, spec: FlagSpec, ramps: Mapping[str, RampView]) -> str:
+        """Give where the value shown is from, in a word."""
+
+    def consequence(self, values: Mapping[str, Any]) -> Consequence | None:
+        """Give who would move if these were saved; None: the migration does not depend on them."""
+
     def save(self, values: Mapping[str, Any], *, revision: int, **origin: Unpack[Origin]) -> int:
         """Store values, None unsets; give the revision then served."""
 
@@ -92,6 +112,14 @@ class Everyone:
     def beneath(self, spec: FlagSpec) -> str:
         """Give the default."""
         return f"Default: {value_text(spec, spec.default)}"
+
+    def source(self, spec: FlagSpec, ramps: Mapping[str, RampView]) -> str:
+        """Give whether a ramp, a stored value or the default is in effect."""
+        return source_for_everyone(spec, self.values(), ramps)
+
+    def consequence(self, values: Mapping[str, Any]) -> Consequence | None:
+        """Give who would move by values for everyone."""
+        return consequence_of(preview_global_flags(values)) if values.keys() & MOVING else None
 
     def save(self, values: Mapping[str, Any], *, revision: int, **origin: Unpack[Origin]) -> int:
         """Store values for everyone."""
@@ -156,11 +184,33 @@ class OneOrganization:
             return f"For everyone: {value_text(spec, self.for_everyone[spec.key])}"
         return f"For everyone: not set, so {value_text(spec, spec.default)}"
 
+    def source(self, spec: FlagSpec, ramps: Mapping[str, RampView]) -> str:
+        """Give whether its own value is in effect, or what holds for everyone."""
+        if self.lock(spec):
+            return source_for_everyone(spec, self.for_everyone, ramps)
+        return "override" if spec.key in self.values() else "as for everyone"
+
+    def consequence(self, values: Mapping[str, Any]) -> Consequence | None:
+        """Give whether it would move by its own switch."""
+        if MIGRATION_ENABLED not in values:
+            return None
+        preview = preview_override(self.organization.id, value=values[MIGRATION_ENABLED])
+        return override_consequence_of(self.organization.title, preview)
+
     def save(self, values: Mapping[str, Any], *, revision: int, **origin: Unpack[Origin]) -> int:
         """Store overrides."""
         return set_organization_flags(
             self.organization.id, values, expected_revision=revision, **origin
         )
+
+
+def source_for_everyone(
+    spec: FlagSpec, values: Mapping[str, Any], ramps: Mapping[str, RampView]
+) -> str:
+    """Give where a value for everyone is from: a ramp, a stored one, the default."""
+    if spec.key in ramps:
+        return "ramp"
+    return "stored" if spec.key in values else "default"
 
 
 def specs_by_key() -> dict[str, FlagSpec]:

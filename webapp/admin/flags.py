@@ -7,12 +7,16 @@ showed; what was changed meanwhile by others is shown, nothing is saved, and wha
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib import messages
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from flags.selectors import get_global_values
+from flags.catalog import FlagType
+from flags.raw_selectors import list_invalid_values
+from flags.selectors import get_global_values, list_moving_ramps
 from ledger.selectors import AuditEntry, current_revision, list_audit, list_keys_changed_after
 from tenants.freshness import StaleRevision
 from tenants.selectors import get_organization
@@ -35,6 +39,8 @@ from webapp.admin.flag_values import (
 )
 from webapp.admin.forms import ReasonForm
 from webapp.admin.pages import Crumb, origin_of, page, revision_in
+from webapp.admin.ramp_pauses import pauses_of
+from webapp.admin.ramp_words import Track, position_text, track_of
 from webapp.dashboard.answers import see_other
 from webapp.dashboard.words import count_text
 
@@ -44,6 +50,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from flags.catalog import FlagSpec
+    from flags.selectors import RampView
 
 
 class Row(NamedTuple):
@@ -52,6 +59,10 @@ class Row(NamedTuple):
     spec: FlagSpec
     control: Control
     now: str
+    source: str  # where that is from
+    ramp: str  # where the ramp that moves it stands, "" when none does
+    ramp_href: str
+    track: Track | None  # of a dial
     is_set: bool
     beneath: str
     lock: str  # why it cannot be set here, "" when it can
@@ -59,6 +70,15 @@ class Row(NamedTuple):
     typed: str
     is_unset: bool  # the box is ticked
     problem: str
+    invalid: str  # what is stored and not allowed, "" when nothing is
+
+
+class Shown(NamedTuple):
+    """What holds for everyone while a page is made."""
+
+    values: Mapping[str, Any]
+    ramps: Mapping[str, RampView]  # those that run, by the dial they move
+    now: datetime
 
 
 class Conflict(NamedTuple):
@@ -176,7 +196,9 @@ def _review(
     *,
     status: int = 200,
 ) -> HttpResponse:
-    specs = specs_by_key()
+    specs, values = specs_by_key(), {change.key: change.new for change in changes}
+    consequence = target.consequence(values)
+    button = f"Change {count_text(len(changes), 'flag')} for {target.audience}"
     return page(
         request,
         "review.html",
@@ -187,7 +209,9 @@ def _review(
         form=form,
         differences=[_difference(specs[change.key], change) for change in changes],
         carried=[(name, value) for name, value in request.POST.items() if _is_carried(name)],
-        button=f"Change {count_text(len(changes), 'flag')} for {target.audience}",
+        consequence=consequence,
+        pauses=pauses_of(values) if target.org_id is None else (),
+        button=button if consequence is None else consequence.button or button,
     )
 
 
@@ -226,23 +250,30 @@ def _last_write(target: Target, key: str, revision: int) -> AuditEntry | None:
 
 
 def _rows(target: Target, draft: Draft, problems: Mapping[str, str]) -> list[Row]:
-    values = get_global_values()
-    return [
-        _row(spec, target, draft, values, problems.get(spec.key, ""))
+    shown = Shown(get_global_values(), list_moving_ramps(), datetime.now(UTC))
+    invalid = list_invalid_values(target.org_id)
+    rows = [
+        _row(spec, target, draft, shown, problems.get(spec.key, ""))
         for spec in specs_by_key().values()
+    ]
+    return [
+        row._replace(invalid=json.dumps(invalid[row.spec.key])) if row.spec.key in invalid else row
+        for row in rows
     ]
 
 
-def _row(
-    spec: FlagSpec, target: Target, draft: Draft, values: Mapping[str, Any], problem: str
-) -> Row:
+def _row(spec: FlagSpec, target: Target, draft: Draft, shown: Shown, problem: str) -> Row:
     lock = target.lock(spec)
-    value = values.get(spec.key) if lock else draft.base.get(spec.key)
-    sent = draft.sent.get(spec.key)
+    value = shown.values.get(spec.key) if lock else draft.base.get(spec.key)
+    sent, ramp = draft.sent.get(spec.key), shown.ramps.get(spec.key)
     return Row(
         spec=spec,
         control=control_for(spec),
         now=shown_value(spec, value),
+        source=target.source(spec, shown.ramps),
+        ramp="" if ramp is None else position_text(ramp, shown.now),
+        ramp_href="" if ramp is None else reverse("admin:ramp", args=[ramp.id]),
+        track=track_of(ramp, value) if spec.type is FlagType.PERCENT else None,
         is_set=value is not None,
         beneath=target.beneath(spec),
         lock=lock,
@@ -250,6 +281,7 @@ def _row(
         typed=typed_text(spec, value) if sent is None else sent.typed,
         is_unset=sent is not None and sent.is_unset,
         problem=problem,
+        invalid="",
     )
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_REASON: Final = 1000
 UNKNOWN_PLAN: Final = ""
+ACCESS: Final = "yes"
+NO_ACCESS: Final = "no"
 
 
 def _shaped(shape: Any, sentence: str) -> Callable[[Any], None]:
@@ -46,7 +48,7 @@ class ReasonForm(forms.Form):
 
 
 class PlanForm(ReasonForm):
-    """What an organization pays."""
+    """What an organization pays, and whether it may run anything new."""
 
     plan = forms.ChoiceField(
         required=False,
@@ -54,7 +56,12 @@ class PlanForm(ReasonForm):
         choices=[(UNKNOWN_PLAN, "unknown"), *((plan.value, plan.value) for plan in Plan)],
         show_hidden_initial=True,
     )
-    field_order = ("plan", "reason")
+    access = forms.ChoiceField(
+        label="Access",
+        choices=[(ACCESS, "yes"), (NO_ACCESS, "out of credits: nothing new is run")],
+        show_hidden_initial=True,
+    )
+    field_order = ("plan", "access", "reason")
 
 
 class GroupForm(ReasonForm):

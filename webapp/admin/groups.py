@@ -20,6 +20,7 @@ from deployments.worker_groups import (
 from flags.catalog import DEFAULT_GROUP
 from flags.selectors import get_global_value
 from ledger.selectors import current_revision
+from rollout.group_change import NO_CHANGE, GroupChange, preview_group_change
 from tenants.errors import Conflict, Invalid, NotFound
 from tenants.freshness import StaleRevision
 from webapp.admin.forms import GroupForm, NewGroupForm
@@ -105,7 +106,10 @@ def create(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def edit(request: HttpRequest, group_id: str) -> HttpResponse:
-    """Change a group. Only fields that differ from what the form showed are written."""
+    """Change a group. Only fields that differ from what the form showed are written.
+
+    A change that moves runs is written once its sender has read what it moves.
+    """
     revision = current_revision()  # read first, so that it never claims too much
     group = get_worker_group(group_id)
     if request.method != "POST":
@@ -118,7 +122,22 @@ def edit(request: HttpRequest, group_id: str) -> HttpResponse:
         return see_other(reverse("admin:group", args=[group_id]))
     if not form.is_valid():
         return _form(request, form, title=_title(group), group=group, revision=seen)
+    impact = _impact(form, group, changed)
+    if impact.mark != request.POST.get("read", ""):
+        return _form(request, form, title=_title(group), group=group, revision=seen, impact=impact)
     return _save(request, form, group, changed, seen)
+
+
+def _impact(form: GroupForm, group: WorkerGroupView, changed: Sequence[str]) -> GroupChange:
+    """Say what a change would do to runs; a label that cannot be changed does nothing."""
+    if "region" in changed and _is_fixed(group):
+        return NO_CHANGE
+    makes_default = form.cleaned_data["make_default"]
+    return preview_group_change(group.row, _fields(form, changed), make_default=makes_default)
+
+
+def _is_fixed(group: WorkerGroupView) -> bool:
+    return group.has_run_history and group.row.region is not None
 
 
 def _save(
@@ -163,6 +182,7 @@ def _form(
     group: WorkerGroupView | None = None,
     revision: int = 0,
     status: int = 0,
+    impact: GroupChange = NO_CHANGE,
 ) -> HttpResponse:
     return page(
         request,
@@ -171,9 +191,10 @@ def _form(
         crumbs=(crumb("Worker groups", "groups"),),
         status=status or (400 if form.errors else 200),
         form=form,
+        impact=impact,
         facts=() if group is None else _facts(group),
         revision=revision,
-        is_fixed=group is not None and group.has_run_history and group.row.region is not None,
+        is_fixed=group is not None and _is_fixed(group),
         button="Create the worker group" if group is None else f"Change {group.row.master_queue}",
     )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
 
 SHADES: Final = ("50", "100", "200", "300", "400", "500", "600", "700", "800", "900", "950")
 # Around --accent: 600 is the light theme's, 500 the dark one's.
@@ -37,8 +40,17 @@ GREYS: Final = (
 )
 
 
+CONTROL_ROOM: Final = frozenset({"migration", "migration_kill", "migration_killed"})
+
+
 def _item(title: str, icon: str, name: str) -> dict[str, Any]:
     return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{name}")}
+
+
+def _is_control_room(request: HttpRequest) -> bool:
+    """Tell whether a page is of the control room; others below its address have their own item."""
+    match = request.resolver_match
+    return match is not None and match.url_name in CONTROL_ROOM
 
 
 def _group(title: str, *items: dict[str, Any]) -> dict[str, Any]:
@@ -68,7 +80,18 @@ LOOK: Final[dict[str, Any]] = {
         "show_search": False,
         "show_all_applications": False,
         "navigation": [
-            _group("Migration", _item("Feature flags", "toggle_on", "flags")),
+            _group(
+                "Migration",
+                {
+                    **_item("Control room", "instant_mix", "migration"),
+                    "active": _is_control_room,
+                },
+                _item("Feature flags", "toggle_on", "flags"),
+                _item("Ramps", "stairs", "ramps"),
+                _item("Overrides", "rule", "overrides"),
+                _item("Move what waits", "move_down", "move_queued"),
+                _item("Explain", "help_center", "explain"),
+            ),
             _group(
                 "Tenants",
                 _item("Organizations", "corporate_fare", "organizations"),
@@ -80,7 +103,11 @@ LOOK: Final[dict[str, Any]] = {
                 _item("Deployments", "deployed_code", "deployments"),
                 _item("Worker groups", "dns", "groups"),
             ),
-            _group("Ledger", _item("Audit", "history", "audit")),
+            _group(
+                "Ledger",
+                _item("Audit", "history", "audit"),
+                _item("Replicas", "sync", "replicas"),
+            ),
         ],
     },
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from django.conf import settings
 from django.contrib import messages
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
@@ -14,13 +15,14 @@ from flags.selectors import get_organization_values
 from ledger.selectors import current_revision
 from tenants.freshness import StaleRevision
 from tenants.selectors import get_organization, list_organizations
-from tenants.services import update_organization
+from tenants.services import OrganizationChanges, update_organization
 from webapp.admin.filters import Filter
 from webapp.admin.flag_values import value_text
-from webapp.admin.forms import PlanForm
+from webapp.admin.forms import ACCESS, NO_ACCESS, UNKNOWN_PLAN, PlanForm
 from webapp.admin.pages import crumb, older, origin_of, page, revision_in
-from webapp.admin.tables import Cell, Table, at, code, facts, number
+from webapp.admin.tables import Cell, Table, at, code, facts, number, word
 from webapp.dashboard.answers import see_other
+from webapp.dashboard.words import Word
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -65,6 +67,8 @@ def detail(request: HttpRequest, organization_id: str) -> HttpResponse:
                 "Plan": Cell(organization.plan or UNKNOWN),
                 "Plan since": at(organization.plan_at, now),
                 "Plan said by": Cell(organization.plan_source or ""),
+                "Access": word(_access(organization)),
+                "Limits": Cell(_limits(organization)),
                 "Created": at(organization.created_at, now),
             }
         ),
@@ -75,42 +79,62 @@ def detail(request: HttpRequest, organization_id: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def plan(request: HttpRequest, organization_id: str) -> HttpResponse:
-    """Change the plan of an organization."""
+    """Change the plan of an organization, or its access."""
     revision = current_revision()  # read first, so that it never claims too much
     organization = get_organization(organization_id).organization
     if request.method != "POST":
-        form = PlanForm(initial={"plan": organization.plan or ""})
+        form = PlanForm(initial=_shown(organization))
         return _plan_form(request, form, organization, revision)
     form, seen = PlanForm(request.POST), revision_in(request)
     if not form.is_valid():
         return _plan_form(request, form, organization, seen, status=400)
     address = reverse("admin:organization", args=[organization.id])
-    if "plan" not in form.changed_data:
-        messages.info(request, "Nothing was changed: the plan is as it was shown.")
+    changes = _changes(form)
+    if not changes:
+        messages.info(request, "Nothing was changed: plan and access are as they were shown.")
         return see_other(address)
     try:
         update_organization(
             organization.id,
-            {"plan": form.cleaned_data["plan"] or None},
+            changes,
             expected_revision=seen,
             now=datetime.now(UTC),
             **origin_of(request, form.cleaned_data["reason"]),
         )
     except StaleRevision:
         return _plan_conflict(request, organization.id)
-    messages.success(request, f"The plan of {organization.title} was changed.")
+    messages.success(request, f"{organization.title} was changed.")
     return see_other(address)
 
 
+def _shown(organization: OrganizationView) -> dict[str, str]:
+    """Give what the form holds of an organization."""
+    access = ACCESS if organization.has_access else NO_ACCESS
+    return {"plan": organization.plan or UNKNOWN_PLAN, "access": access}
+
+
+def _changes(form: PlanForm) -> OrganizationChanges:
+    """Give what was chosen anew; what was left as it was shown is nobody's wish."""
+    changes: OrganizationChanges = {}
+    if "plan" in form.changed_data:
+        changes["plan"] = form.cleaned_data["plan"] or None
+    if "access" in form.changed_data:
+        changes["has_access"] = form.cleaned_data["access"] == ACCESS
+    return changes
+
+
 def _plan_conflict(request: HttpRequest, organization_id: str) -> HttpResponse:
-    """Show what the plan is now; what was chosen and the reason stay."""
+    """Show what holds now; what was chosen and the reason stay."""
     revision = current_revision()
     organization = get_organization(organization_id).organization
-    data = request.POST.copy()
-    data["initial-plan"] = organization.plan or ""
+    data, now = request.POST.copy(), _shown(organization)
+    stale = [name for name, value in now.items() if data.get(f"initial-{name}") != value]
+    for name in stale:
+        data[f"initial-{name}"] = now[name]
     fresh = PlanForm(data)
-    now = organization.plan or UNKNOWN
-    fresh.add_error("plan", f"Somebody else changed it meanwhile: it is {now}. Nothing was saved.")
+    for name in stale:
+        said = f"Somebody else changed it meanwhile: it is {now[name] or UNKNOWN}."
+        fresh.add_error(name, f"{said} Nothing was saved.")
     return _plan_form(request, fresh, organization, revision, status=409)
 
 
@@ -125,7 +149,7 @@ def _plan_form(
     return page(
         request,
         "plan.html",
-        title="Plan",
+        title="Plan and access",
         crumbs=(
             crumb("Organizations", "organizations"),
             crumb(organization.title, "organization", organization.id),
@@ -134,7 +158,8 @@ def _plan_form(
         form=form,
         revision=revision,
         organization=organization,
-        button=f"Change the plan of {organization.title}",
+        is_overwritten=bool(settings.ENV.entitlements.url),
+        button=f"Change {organization.title}",
     )
 
 
@@ -146,6 +171,14 @@ def _row(row: OrganizationView, now: datetime) -> tuple[Cell, ...]:
         at(row.created_at, now),
         code(row.id),
     )
+
+
+def _access(row: OrganizationView) -> Word:
+    return Word("yes", "good") if row.has_access else Word("out of credits", "bad")
+
+
+def _limits(row: OrganizationView) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted((row.limits or {}).items()))
 
 
 def _overrides(organization_id: str) -> Table:

@@ -17,7 +17,22 @@ from django.urls import path
 from django.views.generic import RedirectView
 from unfold.sites import UnfoldAdminSite
 
-from webapp.admin import audit, deployments, environments, flags, groups, organizations, runs
+from webapp.admin import (
+    audit,
+    deployments,
+    environments,
+    explaining,
+    flags,
+    groups,
+    kill,
+    migration,
+    moving,
+    organizations,
+    overrides,
+    ramps,
+    replicas,
+    runs,
+)
 from webapp.admin.overview import overview
 from webapp.dashboard.sessions import logout as end_session
 
@@ -68,7 +83,16 @@ class OperatorsSite(UnfoldAdminSite):
 
 ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
     ("", overview, "index"),
+    ("migration/", migration.room, "migration"),
+    ("migration/kill/", kill.kill, "migration_kill"),
+    ("migration/killed/", kill.killed, "migration_killed"),
+    ("explain/", explaining.explain_page, "explain"),
+    ("overrides/", overrides.listing, "overrides"),
     ("flags/", flags.everyone, "flags"),
+    ("migration/move-queued/", moving.move_waiting, "move_queued"),
+    ("ramps/", ramps.listing, "ramps"),
+    ("ramps/new/", ramps.create, "ramp_new"),
+    ("ramps/<str:ramp_id>/", ramps.detail, "ramp"),
     ("organizations/", organizations.listing, "organizations"),
     ("organizations/<str:organization_id>/", organizations.detail, "organization"),
     ("organizations/<str:organization_id>/plan/", organizations.plan, "organization_plan"),
@@ -82,6 +106,8 @@ ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
     ("deployments/", deployments.listing, "deployments"),
     ("deployments/<str:deployment_id>/", deployments.detail, "deployment"),
     ("audit/", audit.listing, "audit"),
+    ("replicas/", replicas.listing, "replicas"),
+    ("audit/<str:audit_id>/", audit.detail, "audit_row"),
 )
 """Route, view and name; each is guarded."""
 

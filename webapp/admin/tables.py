@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from webapp.dashboard.words import Tone, Word
 
-Kind = Literal["text", "prose", "code", "number", "word", "badge"]
+Kind = Literal["text", "prose", "code", "number", "word", "badge", "act"]
 NOTHING: Final = ""
 SHORT_ID: Final = 8
 
@@ -87,6 +87,11 @@ def at(time: datetime | None, now: datetime) -> Cell:
 def workload(name: str) -> Cell:
     """Give a workload type in the colour it has everywhere."""
     return _WORKLOADS.get(name, Cell(name))
+
+
+def act(label: str, address: str, *, title: str) -> Cell:
+    """Give a button that sends an empty form to an address; `title` says what that does."""
+    return Cell(label, "act", href=address, title=title)
 
 
 def facts(values: Mapping[str, Cell]) -> tuple[Fact, ...]:

@@ -21,6 +21,7 @@ from webapp.api import (
     staff_flags,
     staff_migration,
     staff_organizations,
+    staff_ramps,
     staff_runs,
     staff_workers,
     template_callbacks,
@@ -94,6 +95,7 @@ api.add_router("/admin/api/v2", staff_flags.router_v2)
 api.add_router("/admin/api/v1", staff_audit.router)
 api.add_router("/admin/api/v1", staff_runs.router)
 api.add_router("/admin/api/v1", staff_migration.router)
+api.add_router("/admin/api/v1", staff_ramps.router)
 api.add_router("/api", whoami.router)
 api.add_router("/api/v1", regions.router)
 api.add_router("/api", runs.router)

@@ -1,19 +1,19 @@
 """What staff read of the control plane itself: the audit, its replicas, and what repairs it."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from ninja import Query
 
 from ledger.selectors import current_revision, list_audit, list_replicas
+from rollout.reverting import revert_change
 from runs.reconciler_records import list_reconcilers
 from runs.tasks import ALL_RECONCILERS
-from webapp.api.auth import PersonRequest, staff_token
+from tenants.errors import NotFound
+from webapp.api.auth import PersonRequest, origin_of, staff_token
 from webapp.api.errors import ApiError
-from webapp.api.shapes import Answer, Pagination, new_router
+from webapp.api.shapes import Answer, Body, Pagination, new_router
 
 router = new_router(auth=staff_token, tags=["staff"])
 
@@ -95,6 +95,26 @@ def get_audit(
     )
 
 
+class RevertBody(Body):
+    """Nothing is asked: what is reverted is in the path."""
+
+
+class RevertAnswer(Answer):
+    """The revision at which the value before holds again."""
+
+    revision: int
+
+
+@router.post("/audit/{audit_id}/revert", response=RevertAnswer)
+def post_revert(request: PersonRequest, audit_id: str, body: RevertBody) -> RevertAnswer:
+    """Write the value before a change again, unless the key was changed since."""
+    if not _is_id(audit_id):
+        raise NotFound("Audit row not found")
+    origin = origin_of(request, request.auth)
+    revision = revert_change(int(audit_id), now=datetime.now(UTC), origin=origin)
+    return RevertAnswer(revision=revision)
+
+
 @router.get("/replicas", response=ReplicasAnswer)
 def get_replicas(request: PersonRequest) -> ReplicasAnswer:
     """List the processes that decide, and up to which revision they follow the ledger."""
@@ -124,6 +144,10 @@ def get_reconcilers(request: PersonRequest) -> ReconcilersAnswer:
 def _audit_id(text: str) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= CURSOR_DIGITS):
+    if not _is_id(text):
         raise ApiError(400, "page[after]: should be the cursor of a page")
     return int(text)
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= CURSOR_DIGITS

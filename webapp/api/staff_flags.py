@@ -49,8 +49,8 @@ class RevisionAnswer(Answer):
     revision: int
 
 
-def _body_schema(scope: Scope) -> dict[str, Any]:
-    """Describe the body for the OpenAPI document."""
+def flags_schema(scope: Scope) -> dict[str, Any]:
+    """Describe an object of flags for the OpenAPI document."""
     kinds: dict[FlagType, dict[str, Any]] = {
         FlagType.BOOL: {"type": ["boolean", "null"]},
         FlagType.PERCENT: {"type": ["integer", "null"], "minimum": 0, "maximum": 100},
@@ -61,9 +61,14 @@ def _body_schema(scope: Scope) -> dict[str, Any]:
         for spec in CATALOG.values()
         if scope in (Scope.GLOBAL, spec.scope)
     }
-    schema = {"type": "object", "additionalProperties": False, "properties": properties}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _body_schema(scope: Scope) -> dict[str, Any]:
+    """Describe the body and the header of a write for the OpenAPI document."""
+    content = {"application/json": {"schema": flags_schema(scope)}}
     return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "requestBody": {"required": True, "content": content},
         "parameters": [
             {"in": "header", "name": "If-Match", "required": False, "schema": {"type": "string"}}
         ],

@@ -1,12 +1,21 @@
-"""What staff ask about the migration: where a run would go, and why."""
+"""What staff ask about the migration: where a run goes, whom a change moves; moving what waits."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any, Literal
 
+from pydantic import Field
+
+from flags.catalog import Scope
 from rollout.explain import Explanation, explain
-from webapp.api.auth import PersonRequest, staff_token
-from webapp.api.shapes import Answer, new_router
+from rollout.moving import MoveWish, move_queued, preview_move
+from rollout.proposal import MovingSide, preview_global_flags
+from tenants.errors import Invalid, Problem
+from webapp.api.auth import PersonRequest, origin_of, staff_token
+from webapp.api.json_object import read_object
+from webapp.api.shapes import Answer, Body, Label, new_router
+from webapp.api.staff_flags import flags_schema
 from webapp.api.staff_parts import EnvironmentPart, OrganizationPart
 
 router = new_router(auth=staff_token, tags=["staff"])
@@ -55,6 +64,128 @@ def get_explanation(
     """Say where a run triggered at this moment would go, and why; nothing is triggered."""
     found = explain(organization_id, environment_slug=environment, region=region or None)
     return _answer(found)
+
+
+class MoveBody(Body):
+    """Which waiting runs go where: those of a region, with `org` of one organization only."""
+
+    region: Label
+    to: Literal["CONTAINER", "MICROVM"]
+    org: str | None = None
+    dry_run: bool = False
+
+
+class MoveAnswer(Answer):
+    """What waited, by the worker queue it waited on, and how much of it was moved."""
+
+    count: int
+    moved: int
+    by_queue: dict[str, int]
+
+
+@router.post("/migration/move-queued", response=MoveAnswer)
+def post_move_queued(request: PersonRequest, body: MoveBody) -> MoveAnswer:
+    """Move waiting runs to containers or to the backing; with `dryRun` only count them."""
+    wish = MoveWish(body.region, body.to, body.org)
+    if body.dry_run:
+        preview, moved = preview_move(wish), 0
+    else:
+        done = move_queued(wish, **origin_of(request, request.auth))
+        preview, moved = done.preview, done.moved
+    return MoveAnswer(count=preview.count, moved=moved, by_queue=dict(preview.by_queue))
+
+
+class MovingPart(Answer):
+    """An organization that would move; `effective`: its default region has a live backing."""
+
+    id: str
+    title: str
+    plan: str | None = None
+    runs_per_hour: float
+    effective: bool
+
+
+class SidePart(Answer):
+    """Those who would move in one direction; the 1,000 largest of them are listed."""
+
+    count: int
+    runs_per_hour: float
+    by_plan: dict[str, int]
+    by_region: dict[str, int]
+    organizations: list[MovingPart]
+    truncated: bool
+
+
+class PreviewAnswer(Answer):
+    """What a change of flags would do, exact as of `revision`."""
+
+    revision: int
+    superset: bool
+    subset: bool
+    joining: SidePart = Field(alias="in")
+    leaving: SidePart = Field(alias="out")
+
+
+_PREVIEW_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["flags"],
+                    "properties": {"flags": flags_schema(Scope.GLOBAL)},
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("/migration/preview", response=PreviewAnswer, openapi_extra=_PREVIEW_BODY)
+def post_preview(request: PersonRequest) -> PreviewAnswer:
+    """Say who would move in and out if these flags were set; nothing is."""
+    found = preview_global_flags(_proposed(read_object(request.body)))
+    return PreviewAnswer(
+        revision=found.revision,
+        superset=found.is_superset,
+        subset=found.is_subset,
+        joining=_side(found.joining),
+        leaving=_side(found.leaving),
+    )
+
+
+def _proposed(body: dict[str, Any]) -> dict[str, Any]:
+    """Give the flags of a preview's body, or raise `Invalid`."""
+    problems = tuple(Problem(key, "there is no such key") for key in body if key != "flags")
+    if "flags" not in body:
+        problems = (*problems, Problem("flags", "is required"))
+    elif not isinstance(body["flags"], dict):
+        problems = (*problems, Problem("flags", "must be an object of flags"))
+    if problems:
+        raise Invalid(f"{problems[0].key}: {problems[0].message}", problems)
+    return dict(body["flags"])
+
+
+def _side(side: MovingSide) -> SidePart:
+    return SidePart(
+        count=side.count,
+        runs_per_hour=side.runs_per_hour,
+        by_plan=dict(side.by_plan),
+        by_region=dict(side.by_region),
+        organizations=[
+            MovingPart(
+                id=one.id,
+                title=one.title,
+                plan=one.plan,
+                runs_per_hour=one.runs_per_hour,
+                effective=one.is_effective,
+            )
+            for one in side.organizations
+        ],
+        truncated=side.is_truncated,
+    )
 
 
 def _answer(found: Explanation) -> ExplainAnswer:

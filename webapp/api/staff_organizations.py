@@ -22,6 +22,7 @@ from tenants.services import (
     update_environment,
     update_organization,
 )
+from tenants.words import PlanSource
 from webapp.api.auth import PersonRequest, origin_of, staff_token
 from webapp.api.shapes import Answer, Body, Pagination, Title, new_router
 
@@ -42,6 +43,7 @@ class OrganizationBody(Body):
 
     title: Title = ""
     plan: PlanName | None = None
+    has_access: bool = True
 
 
 class ProjectAnswer(Answer):
@@ -84,6 +86,8 @@ class OrganizationAnswer(Answer):
     plan: str | None = None
     plan_at: datetime | None = None
     plan_source: str | None = None
+    has_access: bool
+    limits: dict[str, int] | None = None
     created_at: datetime
     projects: list[ProjectAnswer] | None = None
     environments: list[EnvironmentAnswer] | None = None
@@ -102,7 +106,11 @@ def post_organization(
 ) -> Status[CreatedOrganization]:
     """Create an organization with a project and its environments."""
     made = create_organization(
-        title=body.title, plan=body.plan, now=datetime.now(UTC), **origin_of(request, request.auth)
+        title=body.title,
+        plan=body.plan,
+        plan_source=PlanSource.API,
+        now=datetime.now(UTC),
+        **origin_of(request, request.auth),
     )
     return Status(201, _created_organization(made))
 
@@ -111,10 +119,12 @@ def post_organization(
 def patch_organization(
     request: PersonRequest, organization_id: str, body: OrganizationBody
 ) -> OrganizationAnswer:
-    """Change an organization's title or plan."""
+    """Change an organization's title, plan or access."""
     changes = cast("OrganizationChanges", body.given())
     origin = origin_of(request, request.auth)
-    changed = update_organization(organization_id, changes, now=datetime.now(UTC), **origin)
+    changed = update_organization(
+        organization_id, changes, plan_source=PlanSource.API, now=datetime.now(UTC), **origin
+    )
     return _organization(changed)
 
 

@@ -98,7 +98,7 @@ def _counted(place: Place, filters: Filters, now: datetime, *, is_asked: bool) -
         "facets": facets(counts, filters),
         "histogram": histogram(chosen, filters),
         "counts_are_complete": counts is not None and counts.is_complete,
-        "is_counted": counts is not None,
+        "is_counted": chosen is not None,
     }
 
 

@@ -1,6 +1,6 @@
 // Keeps parts of a page fresh while what they show may still change. The page is complete without it:
-// htmx asks again for what carries hx-trigger="every ..."; here is when it should not, and how a list
-// takes in what is new without moving under somebody's hand.
+// htmx asks again where an element carries data-live, the id of the part that is to be refreshed; here
+// is when it should not, and how a list takes in what is new without moving under somebody's hand.
 "use strict";
 (() => {
   const LEAST_MS = 2000;
@@ -15,9 +15,11 @@
     return hasText || typing || part.querySelector(":active") !== null;
   }
 
-  function isWaitedFor(part) {
+  function isWaitedFor(asking) {
     if (document.hidden || Date.now() < quietUntil) return false;
-    return part.dataset.live === "quiet" || !isBeingUsed(part); // a quiet part only grows at its end
+    if (asking.id === asking.dataset.live) return true; // it only grows at its end
+    const part = document.getElementById(asking.dataset.live);
+    return part !== null && !isBeingUsed(part);
   }
 
   function say(isStale) {
@@ -47,8 +49,9 @@
       location.reload(); // the session ended: the page itself leads to the login, and back
       return;
     }
-    if (!part || !part.hasAttribute("data-live") || detail.elt !== part) return;
-    if (!isWaitedFor(part)) {
+    const asking = detail.requestConfig.elt;
+    if (!part || !asking.hasAttribute("data-live")) return;
+    if (!isWaitedFor(asking)) {
       detail.shouldSwap = false;
       return;
     }
@@ -63,13 +66,13 @@
   }
 
   document.addEventListener("htmx:beforeRequest", (event) => {
-    const part = event.detail.elt;
-    if (part.hasAttribute("data-live") && !isWaitedFor(part)) event.preventDefault();
+    const asking = event.detail.elt;
+    if (asking.hasAttribute("data-live") && !isWaitedFor(asking)) event.preventDefault();
   });
   document.addEventListener("htmx:beforeSwap", takeIn);
   for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
     document.addEventListener(name, (event) => {
-      if (!event.detail.elt.hasAttribute("data-live")) {
+      if (!event.detail.requestConfig.elt.hasAttribute("data-live")) {
         location.assign(event.detail.pathInfo.finalRequestPath); // the whole page says what is wrong
         return;
       }

@@ -19,6 +19,7 @@ class Command(BaseCommand):
         verdict = verify_audit()
         if verdict.is_valid:
             self.stdout.write(f"{verdict.checked} audit rows, all as they were written")
+            self.stdout.write(f"newest hash: {verdict.newest_hash or 'none yet'}")
             return
         where = "at its end" if verdict.bad_row is None else f"at row {verdict.bad_row}"
         raise CommandError(

@@ -1,0 +1,194 @@
+"""Every organization in memory, as a preview needs it, exact as of a revision.
+
+A web process reads all of them now and then. A preview asks the ledger what was changed since, and
+reads those organizations anew, so that it never speaks about who was; and the counts of the last
+hours, so that the load it shows is that of now.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from django.db import connection
+
+from flags.catalog import MIGRATION_ENABLED
+from flags.enrollment import bucket_of
+from flags.stored import GLOBAL
+from ledger.changes import ALL, FLAGS, ORGANIZATION, PROJECT
+from ledger.connections import release_connections
+from ledger.registry import ReloadingRegistry
+from ledger.selectors import changes_since, current_revision
+from rollout.preview import FORMS, Members, form_of
+from runs.hourly_counts import HOURS_OF_WEEK, count_by_organization
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ledger.changes import ChangeSet
+
+INTERVAL_MS: Final = 600_000
+TIMEOUT_S: Final = 60.0
+RECENT: Final = timedelta(minutes=5)  # the counts of an hour are not all there when it ends
+HOUR: Final = timedelta(hours=1)
+
+# The default of an organization is that of its oldest project, as everywhere; few have one.
+_MEMBERS = """
+SELECT organization.id, organization.plan, flag.value, home.default_group_id
+FROM tenants_organization AS organization
+LEFT JOIN flags_organizationflag AS flag
+  ON flag.organization_id = organization.id AND flag.key = %(key)s
+LEFT JOIN (
+  SELECT project.organization_id, routing.default_group_id
+  FROM deployments_projectrouting AS routing
+  JOIN tenants_project AS project ON project.id = routing.project_id
+  WHERE routing.default_group_id IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM tenants_project AS older
+    WHERE older.organization_id = project.organization_id AND older.id < project.id)
+) AS home ON home.organization_id = organization.id
+"""
+_CHANGED = """
+WHERE organization.id = ANY (%(organizations)s) OR organization.id IN (
+  SELECT organization_id FROM tenants_project WHERE id = ANY (%(projects)s))
+"""
+_ORDER = "ORDER BY organization.id"
+
+
+_Row = tuple[str, str | None, str | None, str | None]
+"""Id, plan, the JSON of the override, the default group's id."""
+
+
+class Population(NamedTuple):
+    """The organizations at one revision."""
+
+    members: Members  # the runs are those of the hours before `counted_to`
+    places: Mapping[str, int]  # of each organization in the columns, by its id
+    counted_to: datetime  # the beginning of the first hour that is read anew each time
+    revision: int  # every change up to here is in it
+
+
+def load_population() -> Population:
+    """Read all organizations. The revision is read first, so that it never claims too much."""
+    revision, now = current_revision(), datetime.now(UTC)
+    counted_to = _hour_of(now - RECENT)
+    runs = count_by_organization(_week_before(now), counted_to)
+    columns = _Columns.of(POPULATION.current())
+    columns.forget()
+    for row in _read(_ORDER):
+        columns.put(row, runs=runs.get(row[0], 0))
+    return Population(columns.members(), columns.places, counted_to, revision)
+
+
+POPULATION: ReloadingRegistry[Population] = ReloadingRegistry(
+    "organizations",
+    load_population,
+    interval_ms=INTERVAL_MS,
+    timeout_s=TIMEOUT_S,
+    release=release_connections,
+)
+"""Started in the processes that staff talk to; elsewhere each preview reads all of them."""
+
+
+def get_members() -> tuple[Members, int]:
+    """Give every organization as it is now, with its runs, and the revision that is exact at."""
+    held = POPULATION.current() if POPULATION.is_started else None
+    held = held or POPULATION.reload()
+    changes = changes_since(held.revision)
+    if _changes_all(changes):
+        held = POPULATION.reload()
+        changes = changes_since(held.revision)
+    columns = _Columns.of(held)
+    for row in _changed_rows(changes):
+        columns.put(row)
+    now = datetime.now(UTC)
+    columns.add_runs(count_by_organization(max(held.counted_to, _week_before(now)), now))
+    return columns.members(), changes.revision
+
+
+class _Columns:
+    """A copy of a population that is being brought up to date."""
+
+    def __init__(self, members: Members, places: Mapping[str, int]) -> None:
+        self._ids = list(members.ids)
+        self._forms = list(members.forms)
+        self._group_ids = list(members.group_ids)
+        self._runs = list(members.runs)
+        self._buckets: dict[str, int] = {}
+        self.places = dict(places)
+
+    @classmethod
+    def of(cls, held: Population | None) -> _Columns:
+        """Begin with what is held."""
+        return cls(Members((), (), (), ()), {}) if held is None else cls(held.members, held.places)
+
+    def forget(self) -> None:
+        """Begin anew, but remember the buckets: they never change, and take longest to work out."""
+        places = self.places.items()
+        self._buckets = {one: FORMS[self._forms[place]].bucket for one, place in places}
+        for column in (self._ids, self._forms, self._group_ids, self._runs):
+            column.clear()
+        self.places = {}
+
+    def put(self, row: _Row, *, runs: int = 0) -> None:
+        """Add a row's organization, or change the one that is there and keep its runs."""
+        organization_id, plan, override, group_id = row
+        value = None if override is None else json.loads(override)
+        place = self.places.get(organization_id)
+        if place is not None:
+            bucket = FORMS[self._forms[place]].bucket
+            self._forms[place] = form_of(plan, value, bucket)
+            self._group_ids[place] = group_id
+            return
+        bucket = self._buckets.get(organization_id, -1)
+        bucket = bucket_of(organization_id) if bucket < 0 else bucket
+        self.places[organization_id] = len(self._ids)
+        self._ids.append(organization_id)
+        self._forms.append(form_of(plan, value, bucket))
+        self._group_ids.append(group_id)
+        self._runs.append(runs)
+
+    def add_runs(self, more: Mapping[str, int]) -> None:
+        """Add what was triggered since."""
+        for organization_id, runs in more.items():
+            place = self.places.get(organization_id)
+            if place is not None:
+                self._runs[place] += runs
+
+    def members(self) -> Members:
+        """Give the columns."""
+        return Members(self._ids, self._forms, self._group_ids, self._runs)
+
+
+def _changes_all(changes: ChangeSet) -> bool:
+    kinds = {ORGANIZATION, PROJECT, FLAGS}
+    return not changes.is_complete or any(
+        kind in kinds and subject == ALL for kind, subject in changes.touched
+    )
+
+
+def _changed_rows(changes: ChangeSet) -> list[_Row]:
+    organizations = {
+        subject
+        for kind, subject in changes.touched
+        if kind == ORGANIZATION or (kind == FLAGS and subject != GLOBAL)
+    }
+    projects = {subject for kind, subject in changes.touched if kind == PROJECT}
+    if not organizations and not projects:
+        return []
+    return _read(_CHANGED, organizations=list(organizations), projects=list(projects))
+
+
+def _read(rest: str, **values: list[str]) -> list[_Row]:
+    with connection.cursor() as cursor:
+        cursor.execute(_MEMBERS + rest, {"key": MIGRATION_ENABLED, **values})
+        return list(cursor.fetchall())
+
+
+def _hour_of(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)
+
+
+def _week_before(now: datetime) -> datetime:
+    """Give the beginning of the first hour of the last week, so that there are 168 up to now."""
+    return _hour_of(now) - (HOURS_OF_WEEK - 1) * HOUR

@@ -1,0 +1,119 @@
+"""Where the migration stands: how many organizations each dial enrolls.
+
+Organizations are counted by plan and bucket once for each state of the ledger, out of the memory
+that previews read; the dials of any moment are then only sums. Nothing here is on the path of a
+trigger.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from flags.catalog import MIGRATION_ENABLED
+from flags.enrollment import BUCKETS, DIALS
+from ledger.selectors import current_head
+from rollout.population import get_members
+from rollout.preview import FORMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Organizations by what the enrollment rule reads of them, at one state of the ledger."""
+
+    head: tuple[int, str]
+    by_plan: Mapping[str, tuple[int, ...]]  # plan -> organizations in each bucket, no override
+    forced_in: int  # by an override, whatever their plan
+    forced_out: int
+    total: int
+
+    def below(self, plan: str, percent: int) -> int:
+        """Count the organizations of a plan that a dial of so many percent enrolls."""
+        return sum(self.by_plan.get(plan, ())[:percent])
+
+    def on_plan(self, plan: str) -> int:
+        """Count the organizations of a plan that its dial decides about."""
+        return sum(self.by_plan.get(plan, ()))
+
+
+class DialStanding(NamedTuple):
+    """One dial and what it does."""
+
+    plan: str
+    key: str  # of its flag
+    percent: int  # in effect, 0 when it is not set
+    organizations: int  # on the plan and without an override
+    enrolled: int  # of those, when the migration is on
+
+
+class Standing(NamedTuple):
+    """The migration as it decides at this moment."""
+
+    is_enabled: bool
+    dials: tuple[DialStanding, ...]
+    forced_in: int
+    forced_out: int
+    total: int  # organizations there are
+
+    @property
+    def by_percentage(self) -> int:
+        """How many organizations the dials enroll; none while the migration is off."""
+        return sum(dial.enrolled for dial in self.dials) if self.is_enabled else 0
+
+    @property
+    def enrolled(self) -> int:
+        """How many organizations take part."""
+        return self.by_percentage + self.forced_in
+
+
+_held = Tally((-1, ""), {}, 0, 0, 0)
+
+
+def tally() -> Tally:
+    """Give the organizations as of now, counted anew when anything was changed meanwhile.
+
+    Two threads may count the same; either result is right.
+    """
+    global _held  # noqa: PLW0603  one reference, replaced as a whole
+    head, held = current_head(), _held
+    if held.head == head:
+        return held
+    members, _revision = get_members()
+    _held = fresh = count_forms(members.forms, head=head)
+    return fresh
+
+
+def count_forms(forms: Iterable[int], *, head: tuple[int, str]) -> Tally:
+    """Count organizations, each given by its form: its place in `rollout.preview.FORMS`."""
+    counts = {plan: [0] * BUCKETS for plan in DIALS}
+    switches: Counter[bool] = Counter()
+    total = 0
+    for number, count in Counter(forms).items():
+        form = FORMS[number]
+        override = form.overrides.get(MIGRATION_ENABLED)
+        total += count
+        if override is not None:
+            switches[override] += count
+        elif form.plan in counts:
+            counts[form.plan][form.bucket] += count
+    by_plan = {plan: tuple(buckets) for plan, buckets in counts.items()}
+    return Tally(head, by_plan, switches[True], switches[False], total)
+
+
+def standing_of(counted: Tally, *, is_enabled: bool, percentages: Mapping[str, int]) -> Standing:
+    """Give what these dials do to these organizations. `percentages` is by plan, 0 when missing."""
+    dials = (
+        DialStanding(
+            plan,
+            key,
+            percent := percentages.get(plan, 0),
+            counted.on_plan(plan),
+            counted.below(plan, percent),
+        )
+        for plan, key in DIALS.items()
+    )
+    return Standing(is_enabled, tuple(dials), counted.forced_in, counted.forced_out, counted.total)

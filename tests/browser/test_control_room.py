@@ -1,0 +1,61 @@
+"""The control room and the kill switch in a real browser."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from flags.selectors import get_global_values
+from flags.services import set_global_flags
+from ledger.selectors import list_audit
+from tests.factories import ORIGIN
+from tests.migrating import EVERYONE, make_migrating
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from tests.browser.conftest import Operator
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+ON = "computeMigrationEnabled"
+
+
+def test_two_actions_switch_the_migration_off(operator: Operator) -> None:
+    """From a page that has nothing to do with it: a link, a button, and it has arrived."""
+    set_global_flags(EVERYONE, **ORIGIN)
+    operator.open("/admin/runs/")
+
+    def story(page: Page) -> str:
+        page.get_by_test_id("kill").click()
+        page.get_by_role("button", name=re.compile("off MicroVM")).press("Enter")
+        expect(page.get_by_test_id("arrival")).to_contain_text("decides by revision")
+        expect(page.get_by_test_id("kill")).to_have_text("Migration is off")
+        return page.url
+
+    assert "/admin/migration/killed/" in operator.act(story)
+    assert get_global_values()[ON] is False
+    assert list_audit(limit=1).rows[0].actor == f"user:{operator.email}"
+
+
+def test_the_control_room_keeps_itself_fresh_in_place(operator: Operator) -> None:
+    """What another person changes appears by itself, and nothing on the page moves."""
+    make_migrating(plan="paid")
+    operator.open("/admin/migration/")
+
+    def top_of_changes(page: Page) -> float:
+        box = page.get_by_role("heading", name="Last changes").bounding_box()
+        assert box is not None
+        return box["y"]
+
+    before = operator.act(top_of_changes)
+    set_global_flags({"computeMigrationPaidPercentage": 7}, **ORIGIN)
+
+    def story(page: Page) -> float:
+        expect(page.get_by_test_id("dial-paid")).to_contain_text("7 %")
+        return top_of_changes(page)
+
+    assert operator.act(story) == before

@@ -1,0 +1,253 @@
+"""What the control room says of what it is handed. Nothing is read here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from django.urls import reverse
+
+from deployments.regions import CONTAINER, MANAGED, MICROVM, region_snapshot
+from flags.ramps import RampState
+from webapp.admin.ramp_words import Track, position_text, track_of
+from webapp.admin.tables import Cell, Fact, facts, word
+from webapp.dashboard.words import Word, count_text, moment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from deployments.selectors import WorkerGroupView
+    from flags.selectors import RampView
+    from rollout.standing import DialStanding, Standing
+    from tenants.entitlements.claims import Outage
+    from webapp.admin.arrival import Arrival
+
+SETTLING_S: Final = 15.0  # how long after a replica's report its being behind is no news
+
+
+class Banner(NamedTuple):
+    """A fact that needs a person: one line, one action."""
+
+    tone: Literal["warn", "bad"]
+    text: str
+    href: str
+    action: str
+
+
+class RegionStanding(NamedTuple):
+    """A region and who would take its runs."""
+
+    region: str
+    base: str  # its first container group's queue
+    backing: WorkerGroupView | None
+    is_live: bool  # of the backing
+
+
+class RunShare(NamedTuple):
+    """How many of the runs of the last hour went where; runs of development are none."""
+
+    total: int
+    microvm: int
+
+    @property
+    def percent_text(self) -> str:
+        """Say how many percent, without claiming none where there are some."""
+        percent = 100 * self.microvm / self.total if self.total else 0
+        return "under 1 %" if 0 < percent < 1 else f"{percent:.0f} %"
+
+
+class Dial(NamedTuple):
+    """A dial as it is drawn."""
+
+    plan: str
+    key: str
+    percent: int
+    sentence: str
+    href: str
+    ramp: str  # where its ramp stands, "" without one
+    ramp_href: str
+    track: Track
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoomFacts:
+    """Everything the page says something about."""
+
+    now: datetime
+    standing: Standing
+    share: RunShare
+    regions: tuple[RegionStanding, ...]
+    arrival: Arrival
+    outage: Outage | None
+    ramps: tuple[RampView, ...]  # running or paused
+
+
+def headline(room: RoomFacts) -> str:
+    """Answer in one sentence where the migration stands."""
+    standing = room.standing
+    if not standing.enrolled:
+        return "The migration is on, and enrolls nobody." if standing.is_enabled else _OFF
+    count = count_text(standing.enrolled, "organization")
+    are = "is" if standing.enrolled == 1 else "are"
+    if not any(region.is_live for region in room.regions):
+        return f"{count} {are} enrolled, but no backing is live: their runs stay on containers."
+    runs = f", {room.share.percent_text} of the last hour's runs" if room.share.total else ""
+    if not standing.is_enabled:
+        return f"The migration is off; {count} {are} on MicroVM by override{runs}."
+    stand = ", ".join(_stand(dial, room) for dial in standing.dials)
+    return f"{count} {are} on MicroVM{runs}; {stand}."
+
+
+def _stand(dial: DialStanding, room: RoomFacts) -> str:
+    """Say where a dial stands, and its ramp if it has one."""
+    ramp = next((ramp for ramp in room.ramps if ramp.flag == dial.key), None)
+    if ramp is None:
+        return f"the {dial.plan} dial stands at {dial.percent} %"
+    if ramp.state is RampState.PAUSED:
+        return f"the {dial.plan} ramp is paused at {dial.percent} %"
+    if ramp.next_at is None:
+        return f"the {dial.plan} ramp has reached {dial.percent} %"
+    until = clock_of(ramp.next_at, room.now)
+    return f"the {dial.plan} ramp holds at {dial.percent} % until {until}"
+
+
+def clock_of(at: datetime, now: datetime) -> str:
+    """Give a moment as a clock shows it, with the day unless it is today; UTC."""
+    exact = at.astimezone(UTC)
+    is_today = exact.date() == now.astimezone(UTC).date()
+    return f"{exact:%H:%M} UTC" if is_today else f"{exact:%d %b %H:%M} UTC"
+
+
+_OFF: Final = "The migration is off: every run stays on containers."
+
+
+def banners(room: RoomFacts) -> tuple[Banner, ...]:
+    """Give what needs a person, the worst first."""
+    down = [region for region in room.regions if region.backing is not None and not region.is_live]
+    found = [_backing_down(region, room.now) for region in down if room.standing.enrolled]
+    stale = [
+        replica
+        for replica in room.arrival.behind
+        if (room.now - replica.seen_at).total_seconds() > SETTLING_S
+        or (replica.age_ms or 0) > SETTLING_S * 1000
+    ]
+    if stale:
+        text = f"{count_text(len(stale), 'process', 'processes')} decide by an older revision."
+        found.append(Banner("bad", text, reverse("admin:replicas"), "Replicas"))
+    if room.outage is not None:
+        found.append(_outage(room.outage, room.now))
+    return tuple(found)
+
+
+def _backing_down(region: RegionStanding, now: datetime) -> Banner:
+    backing = region.backing
+    heard_at = None if backing is None else backing.last_heartbeat_at
+    heard = "never heard of" if heard_at is None else f"last heard of {moment(heard_at, now).text}"
+    queue, group_id = ("", "") if backing is None else (backing.row.master_queue, backing.row.id)
+    return Banner(
+        "bad",
+        f"The backing {queue} of {region.region} is down ({heard}): runs of enrolled"
+        " organizations stay on containers there until it is back.",
+        reverse("admin:group", args=[group_id]),
+        "Worker group",
+    )
+
+
+def _outage(outage: Outage, now: datetime) -> Banner:
+    answered = (
+        "It has never answered"
+        if outage.answered_at is None
+        else f"It last answered {moment(outage.answered_at, now).text}"
+    )
+    return Banner(
+        "warn",
+        f"The entitlements service does not answer ({outage.error}). {answered}. Plans and access"
+        " stay as they were last known; nobody is moved by it.",
+        reverse("admin:organizations"),
+        "Organizations",
+    )
+
+
+def dials(room: RoomFacts) -> tuple[Dial, ...]:
+    """Give the dials with the sentence of their consequence, and where their ramps stand."""
+    ramps = {ramp.flag: ramp for ramp in room.ramps}
+    return tuple(_dial(dial, ramps.get(dial.key), room) for dial in room.standing.dials)
+
+
+def _dial(dial: DialStanding, ramp: RampView | None, room: RoomFacts) -> Dial:
+    verb = "is" if dial.enrolled == 1 else "are"
+    would = verb if room.standing.is_enabled else "would be"
+    sentence = (
+        f"{dial.enrolled} of {count_text(dial.organizations, 'organization')}"
+        f" on the {dial.plan} plan {would} enrolled."
+    )
+    return Dial(
+        dial.plan,
+        dial.key,
+        dial.percent,
+        sentence,
+        f"{reverse('admin:flags')}#{dial.key}",
+        "" if ramp is None else position_text(ramp, room.now),
+        "" if ramp is None else reverse("admin:ramp", args=[ramp.id]),
+        track_of(ramp, dial.percent),
+    )
+
+
+def health(room: RoomFacts) -> tuple[Fact, ...]:
+    """Give what has to be well for runs to go where the dials say."""
+    standing = room.standing
+    lines = {f"Region {region.region}": _region_cell(region) for region in room.regions}
+    lines["Replicas"] = Cell(
+        "in step" if room.arrival.is_complete else f"{len(room.arrival.behind)} behind",
+        "word",
+        "good" if room.arrival.is_complete else "warn",
+        reverse("admin:replicas"),
+        room.arrival.text,
+    )
+    forced = f"{standing.forced_in} in, {standing.forced_out} out"
+    lines["Forced by override"] = Cell(forced, href=reverse("admin:overrides"))
+    return facts(lines)
+
+
+def _region_cell(region: RegionStanding) -> Cell:
+    if region.backing is None:
+        return Cell("no backing: runs stay on containers", tone="idle")
+    href = reverse("admin:group", args=[region.backing.row.id])
+    queue = region.backing.row.master_queue
+    state = Word("live", "good") if region.is_live else Word("down", "bad")
+    return word(state)._replace(text=f"{queue} {state.text}", href=href)
+
+
+def region_standings(
+    groups: Sequence[WorkerGroupView], now: datetime, *, stale_ms: int
+) -> tuple[RegionStanding, ...]:
+    """Give every region that has a shared container group, by name, with its backing."""
+    views = {group.row.id: group for group in groups}
+    snapshot = region_snapshot((group.row for group in groups), revision=0)
+    found: dict[str, RegionStanding] = {}
+    for row in snapshot.rows:
+        if row.type != MANAGED or row.workload_type != CONTAINER or row.region is None:
+            continue
+        backing = snapshot.backing_of(row.master_queue)
+        view = None if backing is None else views[backing.id]
+        is_live = _is_live(view, now, stale_ms)
+        standing = RegionStanding(row.region, row.master_queue, view, is_live)
+        found.setdefault(row.region, standing)
+    return tuple(found[region] for region in sorted(found))
+
+
+def _is_live(group: WorkerGroupView | None, now: datetime, stale_ms: int) -> bool:
+    """Tell whether a backing may be used. A breaker that is open will say no here."""
+    if group is None or group.last_heartbeat_at is None:
+        return False
+    return (now - group.last_heartbeat_at).total_seconds() * 1000 < stale_ms
+
+
+def run_share(recent: Mapping[str, int], groups: Sequence[WorkerGroupView]) -> RunShare:
+    """Tell how many runs went to MicroVM groups, of those that went to any group."""
+    types = {group.row.master_queue: group.row.workload_type for group in groups}
+    known = {queue: count for queue, count in recent.items() if queue in types}
+    microvm = sum(count for queue, count in known.items() if types[queue] == MICROVM)
+    return RunShare(sum(known.values()), microvm)

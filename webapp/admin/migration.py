@@ -1,0 +1,105 @@
+"""The control room: where the migration stands, whether it is well, and what was changed last."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+from django.views.decorators.http import require_safe
+
+from deployments.selectors import list_worker_groups
+from flags.catalog import CATALOG, MIGRATION_ENABLED
+from flags.enrollment import DIALS
+from flags.ramps import LIVE
+from flags.selectors import get_global_values, list_ramps
+from ledger.selectors import current_revision, list_audit, list_replicas
+from rollout.reverting import GROUP_KEYS
+from rollout.standing import standing_of, tally
+from runs.staff_selectors import MAX_SEARCHED, count_recent_runs
+from tenants.entitlements.claims import find_outage
+from webapp.admin.arrival import arrival_of
+from webapp.admin.audit import HEADERS, audit_row
+from webapp.admin.control_room import (
+    RoomFacts,
+    banners,
+    dials,
+    headline,
+    health,
+    region_standings,
+    run_share,
+)
+from webapp.admin.pages import page
+from webapp.admin.tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.http import HttpRequest, HttpResponse
+
+    from flags.selectors import RampView
+    from ledger.selectors import AuditEntry
+    from rollout.standing import Standing
+
+LAST_CHANGES: Final = 10
+SHOWN: Final = ("When", "Who", "What", "Key", "Change", "Undo")
+MOVES_ORGANIZATIONS: Final = sorted(
+    {*CATALOG, *GROUP_KEYS, "state", "plan", "hasAccess", "move-queued", "defaultGroupId"}
+)
+"""What is recorded under these keys can change where somebody's runs go."""
+SHARE_OF: Final = timedelta(hours=1)
+
+
+@require_safe
+def room(request: HttpRequest) -> HttpResponse:
+    """Show the control room, or the part of it that is kept fresh."""
+    now = datetime.now(UTC)
+    facts = _facts(now)
+    part = "_room.html" if request.headers.get("HX-Request") else "migration.html"
+    return page(
+        request,
+        part,
+        title="Migration",
+        headline=headline(facts),
+        banners=banners(facts),
+        dials=dials(facts),
+        health=health(facts),
+        changes=_changes(list_audit(keys=MOVES_ORGANIZATIONS, limit=LAST_CHANGES).rows, now),
+    )
+
+
+def _changes(rows: Sequence[AuditEntry], now: datetime) -> Table:
+    """Give the rows without the columns that only the audit has room for."""
+    places = [HEADERS.index(header) for header in SHOWN]
+    cells = (audit_row(row, now) for row in rows)
+    shown = tuple(tuple(row[place] for place in places) for row in cells)
+    return Table("changes", SHOWN, shown, "None.")
+
+
+def standing_now() -> Standing:
+    """Give the migration as it decides at this moment, from the database."""
+    values = get_global_values()
+    return standing_of(
+        tally(),
+        is_enabled=values.get(MIGRATION_ENABLED) is True,
+        percentages={plan: values.get(key, 0) for plan, key in DIALS.items()},
+    )
+
+
+def live_ramps() -> tuple[RampView, ...]:
+    """Give the ramps that are running or paused, at most one for each dial."""
+    return tuple(ramp for ramp in list_ramps() if ramp.state in LIVE)
+
+
+def _facts(now: datetime) -> RoomFacts:
+    groups = list_worker_groups()
+    recent = count_recent_runs(since=now - SHARE_OF, limit=MAX_SEARCHED)
+    return RoomFacts(
+        now=now,
+        standing=standing_now(),
+        share=run_share(recent, groups),
+        regions=region_standings(groups, now, stale_ms=settings.ENV.backing_stale_ms),
+        arrival=arrival_of(current_revision(), list_replicas()),
+        outage=find_outage() if settings.ENV.entitlements.url else None,
+        ramps=live_ramps(),
+    )
