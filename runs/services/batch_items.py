@@ -21,7 +21,7 @@ from psycopg.rows import tuple_row
 
 from deployments.environment_entry import EnvironmentEntry, entry_for
 from ledger.ids import new_id
-from runs.base import base_for
+from runs.base import Base, base_for
 from runs.batch_statement import ItemRow, OwnColumns, batch_statement, shape_of
 from runs.batches import (
     PAYLOAD_TOO_LARGE,
@@ -36,7 +36,6 @@ from runs.batches import (
 from runs.calls import TriggerCall
 from runs.errors import BatchNotFound, TooLarge
 from runs.metrics import TRIGGERED
-from runs.placement import Placement, decide_placement
 from runs.services.trigger import (
     EPOCH,
     MICROSECOND,
@@ -49,6 +48,7 @@ from runs.services.trigger import (
     columns_of,
     key_end,
     parent_of,
+    place_call,
     place_for,
 )
 from runs.services.wakeups import announce_ready
@@ -161,7 +161,7 @@ class _Decisions:
         self._batch_ms = int(batch.created_at.timestamp() * 1000)
         self._entry: EnvironmentEntry = entry_for(caller.environment.id)
         self._parent = self._find_parent()
-        self._placements: dict[str | None, tuple[Placement, int | None] | Refused] = {}
+        self._bases: dict[str | None, Base | Refused] = {}
         self._codes: dict[tuple[str, str | None, str | None], Code | Refused] = {}
         self._shared: dict[object, Columns] = {}
         self._of_call: dict[int, Columns] = {}  # by the identity of calls that items share
@@ -205,29 +205,29 @@ class _Decisions:
     def _columns(self, call: TriggerCall, failure: ItemFailure | None) -> Columns:
         """Give the columns of a single trigger with this call, and those of a batch."""
         check_limits(call)
-        placement, revision = self._placement(call.region)
+        base = self._base(call.region)
         code = self._code(call)
+        placement = place_call(base, self._entry, call, code)
         place = place_for(call, code)
         columns = columns_of(
-            Given(self.caller, call, code, placement, revision, self._parent, place, self.now)
+            Given(self.caller, call, code, placement, base.revision, self._parent, place, self.now)
         )
         columns |= {"batch_id": self.batch.id, "place": place}
         return columns | (_NOT_OVER if failure is None else _over(failure, self.now))
 
-    def _placement(self, region: str | None) -> tuple[Placement, int | None]:
-        known = self._placements.get(region)
+    def _base(self, region: str | None) -> Base:
+        known = self._bases.get(region)
         if known is None:
-            known = self._placements[region] = self._decide(region)
+            known = self._bases[region] = self._find_base(region)
         if isinstance(known, Refused):
             raise known
         return known
 
-    def _decide(self, region: str | None) -> tuple[Placement, int | None] | Refused:
+    def _find_base(self, region: str | None) -> Base | Refused:
         try:
-            base = base_for(self.caller, self._entry, region)
+            return base_for(self.caller, self._entry, region)
         except Refused as refused:
             return refused
-        return decide_placement(base.placement_input), base.revision
 
     def _code(self, call: TriggerCall) -> Code:
         asked = (call.task, call.lock_to_version, call.queue)

@@ -129,6 +129,8 @@ def control_plane_environment(around: Surroundings, process: str) -> dict[str, s
         "CROSSFADE_ENCRYPTION_KEYS": around.secrets.encryption_key,
         "MANAGED_WORKER_SECRET": around.secrets.managed_worker_secret,
         "WORKLOAD_TOKEN_SECRET": around.secrets.workload_token_secret,
+        "COMPUTE_GATEWAY_URL": around.gateway_url,
+        "COMPUTE_GATEWAY_AUTH_TOKEN": around.secrets.gateway_token,
         "DATABASE_URL": around.database_url,
         "REDIS_URL": around.redis_url,
     }
