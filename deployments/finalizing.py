@@ -20,6 +20,7 @@ from deployments.compute_templates import (
     unfinished_regions,
 )
 from deployments.deployment_errors import TemplateCreationFailed
+from deployments.deployment_lines import note_line
 from deployments.deployment_states import DeploymentState, IllegalMove
 from deployments.lifecycle import fail_deployment
 from deployments.metrics import DECIDED
@@ -79,6 +80,7 @@ def finalize_with_templates(
     """
     view = check_finalizable(scope=wanted.scope, deployment_id=wanted.deployment_id)
     subject = find_subject(wanted.deployment_id)
+    report = _kept(wanted, report)
     if view.status == DeploymentState.DEPLOYED or subject is None:
         return _finalize(wanted)
     image = startable_image(
@@ -96,6 +98,16 @@ def finalize_with_templates(
         _ask_in_shadow(version, decision)
     _note(wanted, decision, RESULTS[decision.mode])
     return done
+
+
+def _kept(wanted: Finalize, report: Callable[[str], None]) -> Callable[[str], None]:
+    """Let each line that is told stand in the deployment's log, too."""
+
+    def tell(line: str) -> None:
+        note_line(wanted.deployment_id, line, at=wanted.clock())
+        report(line)
+
+    return tell
 
 
 def _note(wanted: Finalize, decision: TemplateDecision, result: str) -> None:
@@ -121,7 +133,7 @@ def _require(
 ) -> None:
     """Have the templates built, or fail the deployment; `deadline_s` is monotonic."""
     presets = template_presets()
-    report(f"Building the compute templates for {', '.join(presets.names)}")
+    report(f"Preparing the code for {', '.join(presets.names)}")
     request_templates(version, decision, presets=presets, again=True, announce=False)
     _wait_until_built(wanted, version, decision, deadline_s=deadline_s)
     states = preset_states(version.worker_id, decision.regions, presets)
@@ -130,8 +142,8 @@ def _require(
     failure = failure_text(states)
     if failure:
         _note(wanted, decision, "failed")
-        _fail(wanted, f"The compute templates could not be built: {failure}")
-    report("The compute templates are ready")
+        _fail(wanted, f"The code could not be prepared: {failure}")
+    report("The code is prepared")
 
 
 def _wait_until_built(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -11,6 +11,7 @@ from deployments.deployment_errors import (
     PromotionRefused,
     UnknownDeployment,
 )
+from deployments.deployment_lines import note_line
 from deployments.deployment_states import DeploymentEvent, DeploymentState, next_state
 from deployments.deployment_views import DeploymentView, EnvironmentScope, deployment_view
 from deployments.hooks import announce_version
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ledger.services import LedgerWrite
 
 log = structlog.get_logger(__name__)
+
+IS_CURRENT: Final = "It is the current version: new runs use it"
 
 
 def finalize_deployment(
@@ -49,10 +52,11 @@ def finalize_deployment(
         row = locked_deployment(scope, deployment_id)
         if row.status == DeploymentState.DEPLOYED:
             return deployment_view(row)
-        worker = _complete(row, scope, image_digest=image_digest, now=now)
+        worker = _complete(row, scope, image_digest=image_digest, actor=actor, now=now)
         skip = row.skip_promotion if skip_promotion is None else skip_promotion
         if not skip and _goes_forward(worker):
             make_current(write, worker=worker, organization_id=scope.organization_id, now=now)
+        note_line(row.id, _standing_text(worker, skip=skip), at=now)
     log.info("deployment.finalized", deployment_id=row.id, version=row.version, actor=actor)
     return deployment_view(row)
 
@@ -89,6 +93,7 @@ def promote_version(
     allow_rollback: bool,
     actor: str,
     now: datetime,
+    source: str = "promote",
     reason: str | None = None,
     request_id: str | None = None,
 ) -> DeploymentView:
@@ -98,23 +103,27 @@ def promote_version(
     `allow_rollback` is false; `UnknownDeployment`.
     """
     with ledger_write(
-        actor=actor, source="promote", reason=reason, request_id=request_id, now=now
+        actor=actor, source=source, reason=reason, request_id=request_id, now=now
     ) as write:
         row = _deployment_of(scope, version)
         worker = _promotable_worker(row)
         if not allow_rollback and not _goes_forward(worker):
             raise PromotionRefused(f"Version {version} is older than the current version")
-        make_current(write, worker=worker, organization_id=scope.organization_id, now=now)
+        if make_current(write, worker=worker, organization_id=scope.organization_id, now=now):
+            note_line(row.id, IS_CURRENT, at=now, actor=actor)
     return deployment_view(row)
 
 
 def make_current(
     write: LedgerWrite, *, worker: BackgroundWorker, organization_id: str, now: datetime
-) -> None:
-    """Point an environment to a version within a ledger write, and tell whoever listens."""
+) -> bool:
+    """Point an environment to a version within a ledger write, and tell whoever listens.
+
+    Give whether that changed anything.
+    """
     current = _current_of(worker.environment_id)
     if current is not None and current.worker_id == worker.id:
-        return
+        return False
     CurrentVersion.objects.update_or_create(
         environment_id=worker.environment_id, defaults={"worker": worker, "promoted_at": now}
     )
@@ -127,10 +136,16 @@ def make_current(
     )
     write.touch("version", worker.environment_id)
     announce_version(worker.environment_id, worker.id)
+    return True
 
 
 def _complete(
-    row: Deployment, scope: EnvironmentScope, *, image_digest: str | None, now: datetime
+    row: Deployment,
+    scope: EnvironmentScope,
+    *,
+    image_digest: str | None,
+    actor: str,
+    now: datetime,
 ) -> BackgroundWorker:
     next_state(DeploymentState(row.status), DeploymentEvent.FINALIZE)  # a wrong state goes first
     changes = {
@@ -138,7 +153,7 @@ def _complete(
         "artifact": _uploaded_artifact(row),
         "image_reference": _final_image(row, scope, image_digest),
     }
-    move_deployment(row, DeploymentEvent.FINALIZE, changes=changes)
+    move_deployment(row, DeploymentEvent.FINALIZE, changes=changes, actor=actor, now=now)
     return BackgroundWorker.objects.get(deployment=row)
 
 
@@ -185,6 +200,15 @@ def _current_of(environment_id: str) -> CurrentVersion | None:
         .filter(environment_id=environment_id)
         .first()
     )
+
+
+def _standing_text(worker: BackgroundWorker, *, skip: bool) -> str:
+    current = _current_of(worker.environment_id)
+    if current is not None and current.worker_id == worker.id:
+        return IS_CURRENT
+    if skip:
+        return "It was not to become the current version"
+    return "A newer version is current, and stays it"
 
 
 def _goes_forward(worker: BackgroundWorker) -> bool:
