@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-IS_CURRENT: Final = "It is the current version: new runs use it"
+IS_CURRENT: Final = "Became the current version: new runs use it"
 
 
 def finalize_deployment(

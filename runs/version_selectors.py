@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.db import connection
 
@@ -40,7 +40,11 @@ class Concerned(NamedTuple):
 
 def count_concerned_runs(*, environment_id: str, tasks: Collection[str]) -> Concerned:
     """Count what a version with these tasks would mean to the runs that wait here."""
-    values = {"environment": environment_id, "tasks": sorted(tasks), "most": MOST + 1}
+    values: dict[str, Any] = {
+        "environment": environment_id,
+        "tasks": sorted(tasks),
+        "most": MOST + 1,
+    }
     with connection.cursor() as cursor:
         cursor.execute(_QUEUED, values)
         queued, without_task = cursor.fetchone()

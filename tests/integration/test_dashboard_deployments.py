@@ -141,7 +141,7 @@ def test_the_page_tells_the_way_of_a_deployment(shop: Shop) -> None:
     assert f"Ada Lovelace, key …{ending}" in text
     assert f"key …{ending} Version {made['version']} was begun" in text
     for said in (
-        "The tasks and queues are registered", "Deployed", "It is the current version",
+        "The tasks and queues are registered", "Deployed", "Became the current version",
         "tasks.py hello_world small-2x mail at most 3", "mail Open at most 3", "Mail it",
     ):  # fmt: skip
         assert said in text
@@ -214,10 +214,10 @@ def test_staff_are_no_people_of_the_organization(shop: Shop) -> None:
     path = f"{room(shop, first['id'])}/promote"
     submit(browser(staff), path, current=second["version"])
     text = text_of(shop, first["id"])
-    assert "the operator It is the current version" in text
+    assert "the operator Became the current version" in text
     assert staff.email not in text
     promote(shop, second["id"], current=first["version"])
-    assert f"{shop.person.email} It is the current version" in text_of(shop, second["id"])
+    assert f"{shop.person.email} Became the current version" in text_of(shop, second["id"])
 
 
 # -- choosing the current version ------------------------------------------------------------------
