@@ -41,6 +41,18 @@ class EntitlementsEnv:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactStorageEnv:
+    """Where deployed code is stored when it is not a folder: a bucket that speaks S3."""
+
+    bucket: str  # ARTIFACT_STORAGE_S3_BUCKET: "" keeps artifacts in the folder
+    endpoint_url: str  # ARTIFACT_STORAGE_S3_ENDPOINT_URL: "" for the cloud's own
+    region: str  # ARTIFACT_STORAGE_S3_REGION: "" as the client finds it
+    access_key_id: str  # ARTIFACT_STORAGE_S3_ACCESS_KEY_ID: "" for the machine's own role
+    secret_access_key: str  # ARTIFACT_STORAGE_S3_SECRET_ACCESS_KEY
+    prefix: str  # ARTIFACT_STORAGE_S3_PREFIX: of every name in the bucket
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Env:
     """What the control plane takes from its environment."""
 
@@ -54,6 +66,7 @@ class Env:
     trusted_proxies: int  # CROSSFADE_TRUSTED_PROXIES: of ours in front, each adding an address
     public_url: str  # CROSSFADE_PUBLIC_URL: how callers outside reach the web process
     artifacts_dir: str  # CROSSFADE_ARTIFACTS_DIR: the folder of the default file storage
+    artifact_storage: ArtifactStorageEnv  # used in place of the folder when it names a bucket
     log_file: str  # CROSSFADE_LOG_FILE: "" writes the JSON lines to standard error
     process_name: str  # CROSSFADE_PROCESS: which process of the Procfile this is
     database_pool_timeout_s: int  # CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS
@@ -108,6 +121,7 @@ def _read(reader: environ.Env) -> Env:
         trusted_proxies=_whole(reader, "CROSSFADE_TRUSTED_PROXIES", 0, least=0),
         public_url=reader.str("CROSSFADE_PUBLIC_URL", default="http://127.0.0.1:8030").rstrip("/"),
         artifacts_dir=reader.str("CROSSFADE_ARTIFACTS_DIR", default="var/artifacts"),
+        artifact_storage=_artifact_storage(reader),
         log_file=reader.str("CROSSFADE_LOG_FILE", default=""),
         process_name=reader.str("CROSSFADE_PROCESS", default="web"),
         database_pool_size=_whole(reader, "CROSSFADE_DATABASE_POOL_SIZE", 16, least=1),
@@ -207,6 +221,26 @@ def _bucket(reader: environ.Env, name: str) -> tuple[int, int, int] | None:
         )
     most, refill, refill_s = map(int, parts)
     return most, refill, refill_s
+
+
+def _artifact_storage(reader: environ.Env) -> ArtifactStorageEnv:
+    bucket, key_id, secret = (
+        str(reader.str(f"ARTIFACT_STORAGE_S3_{name}", default="")).strip()
+        for name in ("BUCKET", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+    )
+    if bool(key_id) != bool(secret):
+        raise InvalidEnvironment(
+            "ARTIFACT_STORAGE_S3_ACCESS_KEY_ID and ARTIFACT_STORAGE_S3_SECRET_ACCESS_KEY"
+            " go together: set both or none"
+        )
+    return ArtifactStorageEnv(
+        bucket=bucket,
+        endpoint_url=_address(reader, "ARTIFACT_STORAGE_S3_ENDPOINT_URL"),
+        region=str(reader.str("ARTIFACT_STORAGE_S3_REGION", default="")).strip(),
+        access_key_id=key_id,
+        secret_access_key=secret,
+        prefix=str(reader.str("ARTIFACT_STORAGE_S3_PREFIX", default="")).strip().strip("/"),
+    )
 
 
 def _entitlements(reader: environ.Env) -> EntitlementsEnv:
