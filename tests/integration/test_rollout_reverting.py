@@ -177,6 +177,12 @@ CHANGES: dict[str, tuple[Callable[[Things], object], Callable[[Things], Any]]] =
         lambda one: update_organization(one.organization_id, {"plan": None}, now=NOW, **ORIGIN),
         lambda one: get_organization(one.organization_id).organization.plan,
     ),
+    "an access": (
+        lambda one: update_organization(
+            one.organization_id, {"has_access": False}, now=NOW, **ORIGIN
+        ),
+        lambda one: get_organization(one.organization_id).organization.has_access,
+    ),
     "a title": (
         lambda one: update_organization(one.organization_id, {"title": "New"}, now=NOW, **ORIGIN),
         lambda one: get_organization(one.organization_id).organization.title,

@@ -25,7 +25,7 @@ from tests.write_table import FREE, NOT_AUDITED, WRITES, Stage, Write
 from webapp.api.openapi import openapi_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from django.test import Client
@@ -116,7 +116,7 @@ def test_every_command_is_in_a_table() -> None:
 # -- what is written -------------------------------------------------------------------------------
 
 
-STORIES = {
+STORIES: dict[str, Callable[[str], bool]] = {
     "staff API": lambda name: name.partition(" ")[2].startswith("/admin/"),
     "keys and members": lambda name: " /api/" in name or name.startswith(("/orgs", "/tokens")),
     "operators' pages": lambda name: name.startswith("/admin/"),
