@@ -482,6 +482,9 @@ NOT_AUDITED: Final[Mapping[str, str]] = {
             "/runs/{run_id}/logs/debug",
         )
     },
+    "POST /engine/v1/compute/template-complete": (
+        "whether a template is ready is found out, not set; a revision is taken, no row is left"
+    ),
     "POST /engine/v1/worker-actions/connect": _ENGINE,
     "POST /engine/v1/worker-actions/heartbeat": _ENGINE,
     **dict.fromkeys(("/login", "/logout", "/admin/logout/", "/theme"), _SESSION),
