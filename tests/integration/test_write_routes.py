@@ -18,10 +18,11 @@ from ledger.services import verify_audit
 from tests.api_client import ApiClient
 from tests.browsing import REGION, make_shop
 from tests.factories import ORIGIN, make_person, make_worker_group
+from tests.not_audited import NOT_AUDITED
 from tests.operating import REASON, audit_after, make_staff
 from tests.running import change, rows_of
 from tests.undoing import undone
-from tests.write_table import FREE, NOT_AUDITED, WRITES, Stage, Write
+from tests.write_table import FREE, WRITES, Stage, Write
 from webapp.api.openapi import openapi_document
 
 if TYPE_CHECKING:
