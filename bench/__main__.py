@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from types import FrameType
 
-from bench.groups import migration, placement, queue, stack, start, trigger
+from bench.groups import migration, placement, queue, stack, start, template, trigger
 from bench.pages import RESULTS, write_pages
 from bench.results import merged, read_rows, text_table, write_rows
 from bench.rows import GROUPS, Row, complete
@@ -27,6 +27,7 @@ MEASURES: Mapping[str, Callable[[Choices], list[Row]]] = {
     "queue": queue.measure,
     "start": start.measure,
     "migration": migration.measure,
+    "template": template.measure,
 }
 TERMINATED = 143
 

@@ -51,6 +51,8 @@ KEPT: Mapping[str, Kept] = {
     "runner.idle_rss_mb": Kept("start", "MB"),
     "propagation.flip_ms_p99": Kept("migration", "ms"),
     "preview.100k_orgs_ms_p95": Kept("migration", "ms"),
+    "template.start_speedup": Kept("template", "x"),
+    "template.shadow_deploy_overhead": Kept("template", "x"),
 }
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(kept.group for kept in KEPT.values()))
 

@@ -19,8 +19,11 @@ from compute.contracts import (
     InstanceCreateRequest,
     InstanceCreateResponse,
     InstanceList,
+    TemplateCreateRequest,
+    TemplateCreateResponse,
 )
 from compute.reading import is_base_url
+from compute.retry import CreateFailure, FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +32,7 @@ T = TypeVar("T", bound=GatewayWire)
 CREATED = TypeAdapter(InstanceCreateResponse)
 ONE = TypeAdapter(Instance)
 ALL = TypeAdapter(InstanceList)
+BUILT = TypeAdapter(TemplateCreateResponse)
 CONNECT_TIMEOUT_S = 2.0
 MAX_ANSWER_BYTES = 16 * 1024**2
 MAX_ERROR_CHARS = 2000
@@ -61,6 +65,17 @@ class GatewayTimeout(GatewayError):
 
 class GatewayUnreadable(GatewayError):
     """The gateway answered that it did it, in a form that cannot be read."""
+
+
+def failure_of(error: GatewayError) -> CreateFailure:
+    """Give what the retry rules go by."""
+    if isinstance(error, GatewayRefused):
+        return CreateFailure(FailureKind.STATUS, error.status)
+    if isinstance(error, GatewayTimeout):
+        return CreateFailure(FailureKind.DEADLINE)
+    if isinstance(error, GatewayUnreachable):
+        return CreateFailure(FailureKind.NETWORK)
+    return CreateFailure(FailureKind.UNREADABLE)
 
 
 def instance_url(base_url: str, name: str = "") -> str:
@@ -129,6 +144,14 @@ class GatewayClient:
                 return False
             raise
         return True
+
+    async def create_template(
+        self, request: TemplateCreateRequest
+    ) -> TemplateCreateResponse | None:
+        """Prepare an image; None when the gateway goes on in the background."""
+        url = f"{self._base_url.rstrip('/')}/api/templates"
+        status, body = await self._call("POST", url, message=request)
+        return None if status in NO_BODY_STATUSES else _read(BUILT, body)
 
     async def close(self) -> None:
         """Close the connections."""

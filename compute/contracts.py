@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -41,6 +42,17 @@ def _plain_text(value: str) -> str:
     return value
 
 
+def _web_address(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise ValueError("it is no http or https address")
+    return value
+
+
 def _safe_env(value: dict[str, str]) -> dict[str, str]:
     unsafe = sorted(name for name in value if name.startswith(UNSAFE_PREFIXES))
     if unsafe:
@@ -54,6 +66,7 @@ def _encodable(value: dict[str, Any]) -> dict[str, Any]:
 
 
 Text = Annotated[str, AfterValidator(_plain_text)]
+WebAddress = Annotated[Text, AfterValidator(_web_address)]
 InstanceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
 ImageName = Annotated[Text, StringConstraints(min_length=1, max_length=1024)]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,255}$")]
@@ -130,7 +143,7 @@ class MachineConfig(GatewayWire):
 class TemplateCallback(GatewayWire):
     """Whom to tell when a template is done."""
 
-    url: Text
+    url: WebAddress
     metadata: dict[str, Text] | None = None
 
 
@@ -155,6 +168,14 @@ class TemplateCreateResponse(GatewayWire):
 
     results: list[TemplateResult]
     error: str | None = None
+
+
+class TemplateFinished(TemplateCreateResponse):
+    """The callback of a template: the same answer, with what it is about."""
+
+    image: str
+    metadata: dict[str, str] | None = None  # as the request's callback had it
+    duration_ms: float | None = None
 
 
 # -- snapshots ------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+FIRST_SERVER_ERROR = 500
+MAY_PASS = frozenset({401, 403, 408, 425, 429})  # also: it does not know us yet
 SURELY_NOT_CREATED = frozenset({500, 503})
 
 
@@ -61,6 +63,19 @@ def is_retryable(failure: CreateFailure) -> bool:
     if failure.kind is FailureKind.STATUS:
         return failure.status in SURELY_NOT_CREATED
     return failure.kind is FailureKind.NETWORK
+
+
+def is_template_retryable(failure: CreateFailure) -> bool:
+    """Say whether asking for a template again may help; it never does harm, whatever happened.
+
+    >>> is_template_retryable(CreateFailure(FailureKind.STATUS, 504))
+    True
+    >>> is_template_retryable(CreateFailure(FailureKind.STATUS, 400))
+    False
+    """
+    if failure.kind is not FailureKind.STATUS or failure.status is None:
+        return True
+    return failure.status >= FIRST_SERVER_ERROR or failure.status in MAY_PASS
 
 
 def is_unknown(failure: CreateFailure) -> bool:

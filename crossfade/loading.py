@@ -52,10 +52,17 @@ def load_task(root: Path, file_path: str, export_name: str) -> Task[..., Any]:
 
 
 def _load_by_path(path: Path, name: str) -> ModuleType:
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ == str(path):
+        return loaded  # as an import statement would: a module runs once
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TaskNotFound(f"{path.name} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module

@@ -17,6 +17,10 @@ class ArtifactMissing(Refused):
     """The deployment names an artifact whose bytes are not here."""
 
 
+class TemplateCreationFailed(Invalid):
+    """A compute template that the deployment cannot do without was not built."""
+
+
 class PromotionRefused(Invalid):
     """The version may not become the current one."""
 

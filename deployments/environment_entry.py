@@ -7,7 +7,7 @@ routing changes.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -29,7 +29,10 @@ ENTRY_QUERY: Final = """
            routing.default_group_id, routing.allowed_queues,
            (SELECT json_agg(json_build_array(task.slug, task.queue_name, task.machine,
                        task.max_attempts, task.max_duration_s, task.ttl_s, task.retry))::text
-            FROM deployments_workertask task WHERE task.worker_id = worker.id)
+            FROM deployments_workertask task WHERE task.worker_id = worker.id),
+           (SELECT json_agg(json_build_array(template.preset, template.region))::text
+            FROM deployments_computetemplate template
+            WHERE template.worker_id = worker.id AND template.status = 'READY')
     FROM tenants_environment environment
     LEFT JOIN deployments_currentversion current ON current.environment_id = environment.id
     LEFT JOIN deployments_backgroundworker worker ON worker.id = current.worker_id
@@ -60,6 +63,8 @@ class EnvironmentEntry:
     tasks: Mapping[str, TaskSettings]  # by slug
     default_group_id: str | None  # the project's own default; None: the global one
     allowed_queues: tuple[str, ...]  # worker queues; empty: not restricted
+    # Of the current version: machine preset -> regions of the backings it has a template for.
+    ready: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 class UnknownEnvironment(LookupError):
@@ -100,7 +105,7 @@ def load_entry(environment_id: str) -> EnvironmentEntry | None:
         row = cursor.fetchone()
     if row is None:
         return None
-    project_id, worker_id, version, default_group_id, allowed_queues, tasks = row
+    project_id, worker_id, version, default_group_id, allowed_queues, tasks, ready = row
     settings = {slug: TaskSettings(*values) for slug, *values in json.loads(tasks or "[]")}
     return EnvironmentEntry(
         environment_id=environment_id,
@@ -110,7 +115,16 @@ def load_entry(environment_id: str) -> EnvironmentEntry | None:
         tasks=MappingProxyType(settings),
         default_group_id=default_group_id,
         allowed_queues=tuple(allowed_queues or ()),
+        ready=_ready(json.loads(ready or "[]")),
     )
+
+
+def _ready(pairs: list[tuple[str, str]]) -> Mapping[str, frozenset[str]]:
+    presets = {preset for preset, _ in pairs}
+    return {
+        preset: frozenset(region for other, region in pairs if other == preset)
+        for preset in presets
+    }
 
 
 ENTRIES: Final[BoundedCache[str, EnvironmentEntry]] = BoundedCache(

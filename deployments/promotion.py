@@ -68,6 +68,20 @@ def check_finalizable(*, scope: EnvironmentScope, deployment_id: str) -> Deploym
     return view
 
 
+def startable_image(
+    *, scope: EnvironmentScope, deployment_id: str, image_digest: str | None
+) -> str | None:
+    """Give the image that a deployment will have once it is finalized; None: nothing to start.
+
+    **Raises** `ArtifactMissing` as `finalize_deployment` does, `UnknownDeployment`.
+    """
+    row = Deployment.objects.filter(id=deployment_id, environment_id=scope.environment_id).first()
+    if row is None:
+        raise UnknownDeployment(f'There is no deployment "{deployment_id}" in this environment')
+    _uploaded_artifact(row)
+    return _final_image(row, scope, image_digest)
+
+
 def promote_version(
     *,
     scope: EnvironmentScope,

@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from deployments.artifacts import sweep_artifact_files
 from deployments.lifecycle import time_out_deployments
+from deployments.template_reconcilers import (
+    WhenChanged,
+    repair_compute_templates,
+    request_missing_templates,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,5 +34,11 @@ def sweep_artifacts() -> int:
 
 
 RECONCILERS: Final[dict[str, Callable[[], int]]] = {
-    function.__name__: function for function in (end_late_deployments, sweep_artifacts)
+    function.__name__: function
+    for function in (
+        end_late_deployments,
+        sweep_artifacts,
+        repair_compute_templates,
+        WhenChanged(request_missing_templates),
+    )
 }

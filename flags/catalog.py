@@ -51,6 +51,7 @@ MIGRATION_ENABLED: Final = "computeMigrationEnabled"
 FREE_PERCENTAGE: Final = "computeMigrationFreePercentage"
 PAID_PERCENTAGE: Final = "computeMigrationPaidPercentage"
 REQUIRE_TEMPLATE: Final = "computeMigrationRequireTemplate"
+REQUIRE_READY: Final = "computeMigrationRequireReady"
 COMPUTE_ACCESS: Final = "hasComputeAccess"
 DEFAULT_GROUP: Final = "defaultWorkerInstanceGroupId"
 MAX_PERCENT: Final = 100
@@ -93,6 +94,15 @@ CATALOG: Final[Mapping[str, FlagSpec]] = MappingProxyType(
                 owner="deployments",
                 purpose="A deploy of an enrolled organization waits for its compute template and "
                 "fails without it",
+            ),
+            FlagSpec(
+                key=REQUIRE_READY,
+                type=FlagType.BOOL,
+                default=False,
+                scope=Scope.GLOBAL,
+                owner="runs",
+                purpose="A run is moved to a backing only when its version has a ready compute "
+                "template for its machine there; until then it stays on containers",
             ),
             FlagSpec(
                 key=COMPUTE_ACCESS,

@@ -16,13 +16,13 @@ from flags.catalog import MIGRATION_ENABLED
 from flags.enrollment import DIALS
 from flags.snapshot import GLOBAL_FLAGS, current_flags
 from flags.values import FlagSnapshot
-from runs.base import base_for
-from runs.placement import PlacementInput, decide_placement
+from runs.base import base_for, place_on
+from runs.machines import DEFAULT_MACHINE
 from tenants.errors import NotFound
 from tenants.selectors import get_organization
 
 if TYPE_CHECKING:
-    from runs.placement import Placement
+    from runs.placement import Placement, PlacementInput
     from tenants.credentials import Caller
 
 
@@ -52,10 +52,13 @@ class Explanation:
 def explain(organization_id: str, *, environment_slug: str, region: str | None) -> Explanation:
     """Decide as a trigger that names `region`, or none, would at this moment, and say from what.
 
+    The run is one of the current version, on the machine of a task that names none.
+
     Raise `NotFound` for an unknown organization or environment, and `Refused` as a trigger does.
     """
     caller = get_caller_without_key(_environment_id(organization_id, environment_slug))
-    base = base_for(caller, entry_for(caller.environment.id), region)
+    entry = entry_for(caller.environment.id)
+    base = base_for(caller, entry, region)
     given = base.placement_input
     flags = current_flags(given.now_s)
     override = caller.organization.overrides.get(MIGRATION_ENABLED)
@@ -66,7 +69,7 @@ def explain(organization_id: str, *, environment_slug: str, region: str | None) 
         is_globally_enabled=None if flags is None else flags.dials is not None,
         percentage=_percentage(caller.organization.plan, flags),
         base_queue=None if given.base.group is None else given.base.queue,
-        placement=decide_placement(given),
+        placement=place_on(base, entry, version=entry.version, machine=DEFAULT_MACHINE),
         backing=_backing(given),
         revision=base.revision,
         snapshot_age_s=_age_s(),

@@ -9,15 +9,23 @@ from deployments.environment_entry import EnvironmentEntry
 from deployments.region_snapshot import LIVENESS, REGIONS, Liveness, resolve_for_trigger
 from deployments.regions import Refused as RegionRefused
 from deployments.regions import RegionSnapshot, Resolved, ResolveRequest
-from flags.catalog import COMPUTE_ACCESS, DEFAULT_GROUP
+from flags.catalog import COMPUTE_ACCESS, DEFAULT_GROUP, REQUIRE_READY
 from flags.snapshot import current_flags, load_flag_snapshot
 from flags.values import FlagSnapshot
 from ledger.feed import feed
-from runs.placement import COLD_REGIONS, PlacementInput, PlacementRegions, routes_of
+from runs.placement import (
+    COLD_REGIONS,
+    Placement,
+    PlacementInput,
+    PlacementRegions,
+    decide_placement,
+    routes_of,
+)
 from tenants.credentials import Caller
 from tenants.errors import Refused
 
 DEVELOPMENT = "DEVELOPMENT"
+NOWHERE: frozenset[str] = frozenset()
 
 
 class Base(NamedTuple):
@@ -25,6 +33,7 @@ class Base(NamedTuple):
 
     placement_input: PlacementInput
     revision: int | None  # up to which every change was in effect; None while cold
+    requires_ready: bool = False  # runs are swapped only with a template for their machine
 
 
 def base_for(caller: Caller, entry: EnvironmentEntry, region: str | None) -> Base:
@@ -37,11 +46,29 @@ def base_for(caller: Caller, entry: EnvironmentEntry, region: str | None) -> Bas
     regions = current_regions()
     resolved = _resolve(caller, entry, region, flags)
     # As `PlacementInput(...)`, whose generated constructor takes half as long as the decision.
-    given = tuple.__new__(PlacementInput, (caller.organization, resolved, flags, regions, now_s))
+    given = tuple.__new__(
+        PlacementInput, (caller.organization, resolved, flags, regions, now_s, None)
+    )
     if flags is None or regions.revision is None:
         return Base(given, None)
     served = feed.served_revision  # None in a process that does not follow the ledger
-    return Base(given, min(regions.revision, flags.revision) if served is None else served)
+    revision = min(regions.revision, flags.revision) if served is None else served
+    return Base(given, revision, flags.values.get(REQUIRE_READY) is True)
+
+
+def place_on(
+    base: Base, entry: EnvironmentEntry, *, version: str | None, machine: str
+) -> Placement:
+    """Decide where a run of this version goes; None: a version that nobody knows yet.
+
+    Only the current version's readiness is in memory; any other counts as not ready.
+    """
+    given = base.placement_input
+    if base.requires_ready:
+        is_current = version is not None and version == entry.version
+        ready = entry.ready.get(machine, NOWHERE) if is_current else NOWHERE
+        given = given._replace(ready=ready)
+    return decide_placement(given)
 
 
 def _resolve(

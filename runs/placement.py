@@ -9,7 +9,7 @@ Source: `docs/regions.md`; the closed lists of `Enrollment` and `Why` are part o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -58,6 +58,7 @@ class Route:
     pinned: Outcome
     staying: Outcome  # on the base group, for whatever reason
     enrolled: Outcome  # swapped to the backing; none: there is none, or the base is not eligible
+    unready: Outcome  # on the base group, because the version is not ready for the backing
     backing_id: str | None
 
 
@@ -78,6 +79,7 @@ class PlacementInput(NamedTuple):
     flags: Dialled | None  # the flag snapshot; None while it is cold
     regions: PlacementRegions
     now_s: float  # on the clock of the deadlines
+    ready: Collection[str] | None = None  # regions the run's code is ready in; None: no matter
 
 
 def decide_placement(given: PlacementInput) -> Placement:
@@ -85,10 +87,10 @@ def decide_placement(given: PlacementInput) -> Placement:
 
     **Rule** development; a pinned MicroVM group; a base that is no managed container group; a base
     without label, or unknown to the snapshot; an organization that is not enrolled; a region
-    without backing; a backing that is not live; else the backing. The region is the base group's
-    label, its queue's name while it has none.
+    without backing; a backing that is not live; code that is not ready there, if it has to be; else
+    the backing. The region is the base group's label, its queue's name while it has none.
     """
-    organization, base, flags, regions, now_s = given
+    organization, base, flags, regions, now_s, ready = given
     enrollment = enroll(organization, flags)
     route = regions.routes.get(base.queue)
     if route is None:
@@ -98,6 +100,8 @@ def decide_placement(given: PlacementInput) -> Placement:
     migrated = route.enrolled.get(enrollment)
     if migrated is None or now_s >= regions.deadlines_s.get(route.backing_id or "", now_s):
         return route.staying[enrollment]
+    if ready is not None and migrated.region not in ready:
+        return route.unready[enrollment]
     return migrated
 
 
@@ -128,6 +132,7 @@ def _route(row: GroupRow, backing: GroupRow | None) -> Route:
             if backing is None
             else _outcome(backing.master_queue, region, dict.fromkeys(ENROLLED, Why.MIGRATED))
         ),
+        unready=_outcome(queue, region, dict.fromkeys(ENROLLED, Why.TEMPLATE_NOT_READY)),
         backing_id=None if backing is None else backing.id,
     )
 

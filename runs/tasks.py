@@ -10,6 +10,8 @@ from django.db import connection
 from kombu.exceptions import OperationalError
 
 from deployments import reconcilers as of_deployments
+from deployments.template_building import build_templates
+from deployments.template_subjects import template_gateway
 from flags import reconcilers as of_flags
 from ledger.services import prune_changes
 from runs.reconciler_records import record_failure, record_run
@@ -60,6 +62,21 @@ def _recorded(name: str) -> int:
         raise
     record_run(name, fixed)
     return int(fixed)
+
+
+@shared_task(name="runs.tasks.build_compute_templates")
+def build_compute_templates(worker_id: str, region: str) -> bool:
+    """Ask the gateway for a version's templates that are due in a region, if there are any."""
+    gateway = template_gateway()
+    return bool(gateway.url) and build_templates(gateway, worker_id, region, background=True)
+
+
+def send_template_build(worker_id: str, region: str) -> None:
+    """Have templates built by a worker; a reconciler sends what is lost here once more."""
+    try:
+        build_compute_templates.delay(worker_id, region)
+    except OperationalError as error:
+        log.warning("compute_template.unsent", worker_id=worker_id, error=str(error))
 
 
 def wake_release(environment_id: str, worker_id: str) -> None:

@@ -114,6 +114,7 @@ ROUTES: dict[str, Route] = {
     **_engine("/engine/v1/worker-actions", WORKER),
     **_engine("/engine/v1/dev", DEVELOPER),
     "GET /engine/v1/artifacts/{image}": Route(Door.MANAGED),
+    "POST /engine/v1/compute/template-complete": Route(Door.SIGNED),
     # staff
     **{
         f"{call} /admin/api/v1/{path}": Route(STAFF, None, {} if call != "GET" else None)

@@ -49,6 +49,7 @@ class FakeRun:
     lines: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     headers: list[dict[str, str]] = field(default_factory=list)
     answers: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
+    started: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def move(self, status: str, attempt: int | None = None) -> str:
@@ -76,17 +77,21 @@ class FakeRun:
 
     def start(self, snapshot_id: str, body: Any) -> tuple[int, dict[str, Any]]:
         warm = StartAttempt.model_validate(body).isWarmStart
+        asked = (snapshot_id, self.headers[-1].get("x-trigger-workload-runner-id", ""))
+        if asked in self.started:
+            return 200, self.started[asked]
         if snapshot_id != self.snapshots[-1][0]:
             return 409, {"error": "the snapshot is stale"}
         self.starts.append(warm)
         self.attempt += 1
         self.move("EXECUTING", self.attempt)
-        return 200, {
+        self.started[asked] = {
             "run": self._run_ref(),
             "snapshot": self._snapshot(-1),
             "execution": self._execution(),
             "envVars": self.env_vars,
         }
+        return 200, self.started[asked]
 
     def complete(self, snapshot_id: str, body: Any) -> tuple[int, dict[str, Any]]:
         completion = CompleteAttempt.model_validate(body).completion

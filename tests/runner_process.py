@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import textwrap
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.fake_workload_api import FakeRun, serving
 
@@ -55,6 +57,59 @@ def runner(run: FakeRun, code_dir: Path, **env: str) -> Iterator[subprocess.Pope
             process.communicate()
 
 
+class WarmRunner:
+    """A runner that was started before its run, and the line over which it gets its orders."""
+
+    def __init__(self, code_dir: Path, **env: str) -> None:
+        self.line, theirs = socket.socketpair()
+        self.line.settimeout(30)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "crossfade.runner.warm"],
+                env={
+                    "PATH": os.environ["PATH"],  # noqa: TID251
+                    "PYTHONPATH": str(ROOT),
+                    "CROSSFADE_CODE_DIR": str(code_dir),
+                    "CROSSFADE_ORDERS_FD": str(theirs.fileno()),
+                    **env,
+                },
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+
+    def said(self) -> dict[str, Any]:
+        """Give what it says of itself once it is prepared."""
+        with self.line.makefile("r", encoding="utf-8") as lines:
+            return dict(json.loads(lines.readline()))
+
+    def obey(self, port: int, code_dir: Path, **env: str) -> None:
+        """Send the orders of a run, and wait until they are taken."""
+        self.line.sendall(json.dumps({"env": _environment(port, code_dir) | env}).encode())
+        self.line.shutdown(socket.SHUT_WR)
+        assert self.line.recv(100) == b"taken\n"
+
+    def close(self) -> None:
+        """End it."""
+        self.line.close()
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def warmed(code_dir: Path, source: str, **env: str) -> Iterator[WarmRunner]:
+    """Start a runner that imports a tasks file and waits; it is gone when the block ends."""
+    write_task(code_dir, source)
+    warm = WarmRunner(code_dir, **env)
+    try:
+        yield warm
+    finally:
+        warm.close()
+
+
 def execute(run: FakeRun, code_dir: Path, source: str, **env: str) -> Ended:
     """Execute a run to the end of its runner."""
     write_task(code_dir, source, run.file_path)
@@ -72,6 +127,14 @@ def _environment(port: int, code_dir: Path) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],  # noqa: TID251
         "PYTHONPATH": str(ROOT),
+        "CROSSFADE_CODE_DIR": str(code_dir),
+        **runner_variables(port),
+    }
+
+
+def runner_variables(port: int) -> dict[str, str]:
+    """Give what a supervisor tells the runner of the fake run."""
+    return {
         "TRIGGER_RUN_ID": "run_1",
         "TRIGGER_SNAPSHOT_ID": "snapshot_0001",
         "TRIGGER_RUNNER_ID": "runner-1",
@@ -83,6 +146,5 @@ def _environment(port: int, code_dir: Path) -> dict[str, str]:
         "TRIGGER_SUPERVISOR_API_PORT": str(port),
         "TRIGGER_HEARTBEAT_INTERVAL_SECONDS": "0.1",
         "TRIGGER_SNAPSHOT_POLL_INTERVAL_SECONDS": "0.1",
-        "CROSSFADE_CODE_DIR": str(code_dir),
         "CROSSFADE_CANCEL_GRACE_SECONDS": "0.5",
     }

@@ -41,6 +41,8 @@ RECONCILE_EVERY_S = {
     "forget_old_runs": 60.0,
     "forget_old_batches": 60.0,
     "end_late_deployments": 60.0,
+    "repair_compute_templates": 5.0,
+    "request_missing_templates": 5.0,
     "sweep_artifacts": 3600.0,
     "forget_old_keys": 600.0,
     "prune_ledger_changes": 3600.0,

@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 
 import environ
 
+from deployments.machines import DEFAULT_MACHINE, PRESETS
+from flags.catalog import MAX_PERCENT
+
 Mode = Literal["production", "development", "test"]
 
 MIN_RELOAD_INTERVAL_MS = 1000
@@ -70,6 +73,13 @@ class Env:
     max_polls: int  # CROSSFADE_MAX_POLLS: dequeues that may wait at once; half the threads at most
     retry_warm_start_threshold_ms: int  # RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS
     batch_rate_limit: tuple[int, int, int] | None  # BATCH_RATE_LIMIT: most, refill, per seconds
+    compute_gateway_url: str  # COMPUTE_GATEWAY_URL: "" when there is none
+    compute_gateway_auth_token: str  # COMPUTE_GATEWAY_AUTH_TOKEN: "" when it needs none
+    template_presets: tuple[str, ...]  # COMPUTE_TEMPLATE_MACHINE_PRESETS: what deploys prepare
+    template_presets_required: tuple[str, ...]  # COMPUTE_TEMPLATE_MACHINE_PRESETS_REQUIRED
+    template_shadow_percent: int  # COMPUTE_TEMPLATE_SHADOW_ROLLOUT_PCT: of the organizations
+    template_all_regions: bool  # COMPUTE_TEMPLATE_ALL_REGIONS: not only where runs go by default
+    machine_presets_file: str  # MACHINE_PRESETS_OVERRIDE_PATH: "" for the public figures
     flags_require_reason: bool  # FLAGS_REQUIRE_REASON: staff writes without X-Reason are refused
     entitlements: EntitlementsEnv
 
@@ -86,6 +96,7 @@ def read_env(source: Mapping[str, str]) -> Env:
 
 def _read(reader: environ.Env) -> Env:
     mode = _mode(reader.str("CROSSFADE_MODE", default="production"))
+    presets = _presets(reader, "COMPUTE_TEMPLATE_MACHINE_PRESETS", (DEFAULT_MACHINE,))
     return Env(
         mode=mode,
         secret_key=_required(reader, "DJANGO_SECRET_KEY"),
@@ -130,6 +141,13 @@ def _read(reader: environ.Env) -> Env:
             reader, "RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS", 30_000, least=0
         ),
         batch_rate_limit=_bucket(reader, "BATCH_RATE_LIMIT"),
+        compute_gateway_url=_address(reader, "COMPUTE_GATEWAY_URL"),
+        compute_gateway_auth_token=reader.str("COMPUTE_GATEWAY_AUTH_TOKEN", default="").strip(),
+        template_presets=presets,
+        template_presets_required=_required_presets(reader, presets),
+        template_shadow_percent=_percent(reader, "COMPUTE_TEMPLATE_SHADOW_ROLLOUT_PCT"),
+        template_all_regions=_switch(reader, "COMPUTE_TEMPLATE_ALL_REGIONS"),
+        machine_presets_file=reader.str("MACHINE_PRESETS_OVERRIDE_PATH", default="").strip(),
         flags_require_reason=_switch(reader, "FLAGS_REQUIRE_REASON"),
         entitlements=_entitlements(reader),
     )
@@ -211,6 +229,35 @@ def _address(reader: environ.Env, name: str) -> str:
     if text and not (is_address and is_plain):
         raise InvalidEnvironment(f"{name} is no address such as https://billing.example.com/v1")
     return text.rstrip("/")
+
+
+def _presets(reader: environ.Env, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Read names of machine presets with commas between; set, it names at least one."""
+    text = reader.ENVIRON.get(name)
+    names = default if text is None else tuple(dict.fromkeys(_list(text)))
+    unknown = [preset for preset in names if preset not in PRESETS]
+    if not names or unknown:
+        what = f"names {', '.join(unknown)}" if unknown else "is empty"
+        raise InvalidEnvironment(f"{name} {what}; there are {', '.join(PRESETS)}")
+    return names
+
+
+def _required_presets(reader: environ.Env, presets: tuple[str, ...]) -> tuple[str, ...]:
+    name = "COMPUTE_TEMPLATE_MACHINE_PRESETS_REQUIRED"
+    required = _presets(reader, name, presets)
+    others = [preset for preset in required if preset not in presets]
+    if others:
+        raise InvalidEnvironment(
+            f"{name} names {', '.join(others)}, which COMPUTE_TEMPLATE_MACHINE_PRESETS does not"
+        )
+    return required
+
+
+def _percent(reader: environ.Env, name: str) -> int:
+    percent = _whole(reader, name, 0, least=0)
+    if percent > MAX_PERCENT:
+        raise InvalidEnvironment(f"{name} is {percent}; it is a whole number from 0 to 100")
+    return percent
 
 
 def _switch(reader: environ.Env, name: str) -> bool:

@@ -5,12 +5,19 @@ from pathlib import Path
 
 import environ
 
+from deployments.machines import PRESETS, read_presets
 from webapp.admin.look import LOOK
-from webapp.env import read_env
+from webapp.env import InvalidEnvironment, read_env
 from webapp.logs import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENV = read_env(os.environ)  # noqa: TID251
+
+if ENV.machine_presets_file:
+    try:
+        PRESETS.update(read_presets(Path(ENV.machine_presets_file).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InvalidEnvironment(f"MACHINE_PRESETS_OVERRIDE_PATH: {error}") from error
 
 SECRET_KEY = ENV.secret_key
 DEBUG = False

@@ -14,7 +14,7 @@ from celery.signals import beat_init, worker_init, worker_shutdown
 from django.conf import settings
 
 from deployments import environment_entry, selectors
-from deployments.hooks import version_promoted
+from deployments.hooks import templates_requested, version_promoted
 from deployments.region_snapshot import LIVENESS, REGIONS
 from flags import callers
 from flags.snapshot import GLOBAL_FLAGS
@@ -36,10 +36,11 @@ from ledger.replicas import Reporter
 from rollout.population import POPULATION
 from runs.services.presence import note_presence
 from runs.services.wakeups import CHANNEL_PREFIX, hear_ready, look_everywhere
-from runs.tasks import wake_release
+from runs.tasks import send_template_build, wake_release
 from tenants.entitlements.access import REFRESHER, start_refreshing
 from webapp import celery_app
 from webapp.reconciler_metrics import expose_reconcilers
+from webapp.template_metrics import expose_templates
 
 PRESENCE_INTERVAL_MS: Final = 1000
 
@@ -66,6 +67,7 @@ def connect() -> None:
     feed.subscribe({VERSION, ENVIRONMENT, QUEUE}, look_everywhere)
     feed.listen(f"{CHANNEL_PREFIX}*", hear_ready)
     version_promoted.append(wake_release)
+    templates_requested.append(send_template_build)
     worker_init.connect(_start_worker)
     beat_init.connect(_start_worker)
     worker_shutdown.connect(_stop_worker)
@@ -85,6 +87,7 @@ def start_web() -> None:
     start_refreshing()
     POPULATION.start()
     expose_reconcilers()
+    expose_templates()
 
 
 def stop() -> None:

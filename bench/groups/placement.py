@@ -153,6 +153,7 @@ def _our_decide() -> Callable[[Sequence[CallerOrganization]], list[Placement]]:
                         flags if (now_s := time.monotonic()) < flags.until_s else flags.at(now_s),
                         regions,
                         now_s,
+                        None,
                     ),
                 )
             )

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from compute.contracts import InstanceCreateRequest, InstanceList
+from compute.contracts import InstanceCreateRequest, InstanceList, TemplateCreateRequest
 from compute.gateway.instances import GatewayFull, NameTaken, NotCreated, UnknownInstance
 from compute.gateway.requests import GatewayToken, Refusal, check_token, read_body, request_id_of
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from compute.gateway.instances import Instances
     from compute.gateway.metrics import Metrics
+    from compute.gateway.templates import Templates
 
 # What an error of the instances is answered with; `NotCreated` goes by its reason.
 STATUSES: Mapping[type[Exception], HTTPStatus] = {
@@ -37,14 +38,19 @@ STATUS_BY_REASON: Mapping[str, HTTPStatus] = {
     "no_capacity": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
+PLACES: Mapping[str, str] = {"/api/instances": "instances", "/api/templates": "templates"}
+
 log = structlog.get_logger()
 
 
 class GatewayApi:
     """The calls of one gateway."""
 
-    def __init__(self, instances: Instances, *, token: str, metrics: Metrics) -> None:
+    def __init__(
+        self, instances: Instances, templates: Templates, *, token: str, metrics: Metrics
+    ) -> None:
         self._instances = instances
+        self._templates = templates
         self._token = GatewayToken(token)
         self._metrics = metrics
 
@@ -59,6 +65,7 @@ class GatewayApi:
                 Route("/api/instances", self._list),
                 Route("/api/instances", self._create, methods=["POST"]),
                 Route(one, self._get),
+                Route("/api/templates", self._create_template, methods=["POST"]),
                 Route(one, self._delete, methods=["DELETE"]),
             ],
             exception_handlers=dict.fromkeys(handled, self._refuse),
@@ -97,6 +104,13 @@ class GatewayApi:
         check_token(request, self._token)
         await self._instances.delete(request.path_params["name"])
         return self._answer(request, HTTPStatus.NO_CONTENT, None)
+
+    async def _create_template(self, request: Request) -> Response:
+        check_token(request, self._token)
+        wanted = await read_body(request, TemplateCreateRequest)
+        response = await self._templates.create(wanted)
+        status = HTTPStatus.ACCEPTED if response is None else HTTPStatus.OK
+        return self._answer(request, status, response)
 
     def _answer(
         self,
@@ -143,7 +157,7 @@ def _text_of(error: Exception) -> str:
 def _call_of(request: Request) -> str:
     """Give the call as a name of few values; names of instances stay out of metrics."""
     path = request.url.path
-    place = {"/api/instances": "instances"}.get(path.rstrip("/"), "other")
+    place = PLACES.get(path.rstrip("/"), "other")
     if place == "other" and path.startswith("/api/instances/"):
         place = "instance"
     method = request.method if request.method in {"GET", "POST", "DELETE"} else "OTHER"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from compute.contracts import InstanceCreateRequest
+    from compute.contracts import InstanceCreateRequest, MachineConfig
     from compute.processes.values import Created, Failed
 
 
@@ -23,3 +23,10 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """End every instance."""
+
+
+class TemplateBackend(Protocol):
+    """Prepares images for the instances to come."""
+
+    async def build_template(self, image: str, machine: MachineConfig) -> Failed | None:
+        """Prepare an image for machines of a size; None: done. Again changes nothing."""

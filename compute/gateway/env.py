@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compute.processes.setup import PoolSettings
+from compute.processes.warm import WarmLimits
 from compute.reading import Reader, installer_env
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_MAX_INSTANCES = 200
+DEFAULT_MAX_WARM = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,5 +50,9 @@ def read_gateway_env(source: Mapping[str, str]) -> GatewaySettings:
             count=max_instances,
             artifact_cache_mb=reader.whole("CROSSFADE_ARTIFACT_CACHE_MB", 2048, least=1),
             installer_env=installer_env(source),
+            warm=WarmLimits(
+                count=reader.whole("GATEWAY_MAX_WARM", DEFAULT_MAX_WARM),
+                idle_s=reader.positive("GATEWAY_WARM_IDLE_SECONDS", 600.0),
+            ),
         ),
     )

@@ -178,7 +178,12 @@ class Instances:
                 )
             else:
                 entry.is_running = entry.exited is None  # it may have ended before we got here
-                log.info("instance.created", name=name, image=entry.request.image)
+                log.info(
+                    "instance.created",
+                    name=name,
+                    image=entry.request.image,
+                    warm=outcome.is_warm,
+                )
             self._on_change()
         return outcome
 

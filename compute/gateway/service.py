@@ -10,9 +10,11 @@ import structlog
 
 from compute.connections import make_http_client, stream_artifact
 from compute.gateway.app import GatewayApi
+from compute.gateway.callbacks import Callbacks
 from compute.gateway.instances import Instances
 from compute.gateway.metrics import Metrics
 from compute.gateway.process_backend import ProcessBackend
+from compute.gateway.templates import Templates
 from compute.http_server import HttpServer
 
 if TYPE_CHECKING:
@@ -48,12 +50,21 @@ class Gateway:
             clock=time.monotonic,
             on_change=lambda: metrics.running.set(self.instances.running),
         )
-        api = GatewayApi(self.instances, token=settings.token, metrics=metrics)
+        self._templates = Templates(
+            callbacks=Callbacks(clock=time.monotonic),
+            clock=time.monotonic,
+            on_result=metrics.note_template,
+        )
+        api = GatewayApi(self.instances, self._templates, token=settings.token, metrics=metrics)
         self._server = HttpServer(api.app(), host=settings.host, port=settings.port)
         self._artifacts = PlatformArtifacts(settings.platform_url, settings.managed_secret)
         self._backend = ProcessBackend(
-            settings.pool, artifacts=self._artifacts, on_exit=self.instances.exited
+            settings.pool,
+            artifacts=self._artifacts,
+            on_exit=self.instances.exited,
+            on_warm=metrics.warm.set,
         )
+        self._templates.serve(self._backend)
         self.instances.serve(self._backend)
 
     @property
@@ -70,6 +81,7 @@ class Gateway:
         """Take no more calls, then end every instance: nothing works on without its gateway."""
         await self._server.stop()
         ended = [one.name for one in self.instances.list() if one.status == "running"]
+        await self._templates.close()
         await self._backend.close()
         await self._artifacts.close()
         log.info("gateway.stopped", ended=ended)

@@ -111,8 +111,12 @@ def start_child(
     cwd: Path,
     user: User | None,
     on_death: Callable[[Death], None],
+    kept: Sequence[int] = (),
 ) -> Child:
-    """Start a process in a session of its own, as `user` when one is given. Raises `OSError`."""
+    """Start a process in a session of its own, as `user` when one is given. Raises `OSError`.
+
+    `kept` are the descriptors it has beside its standard streams.
+    """
     process = subprocess.Popen(
         argv,
         env=dict(env),
@@ -120,6 +124,7 @@ def start_child(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        pass_fds=kept,
         start_new_session=True,
         user=user.uid if user else None,
         group=user.gid if user else None,

@@ -13,16 +13,22 @@ import structlog
 from compute.processes.artifacts import Artifacts
 from compute.processes.environments import Environments, find_installer
 from compute.processes.interpreter import is_reachable, prepare_interpreter, prepare_packages
+from compute.processes.known_templates import KnownTemplates
+from compute.processes.launch import PoolOptions
 from compute.processes.leftovers import clear_leftovers, lock_folder
-from compute.processes.pool import PoolOptions, ProcessPool
+from compute.processes.pool import ProcessPool
+from compute.processes.preparing import Preparing
 from compute.processes.slots import Slots
 from compute.processes.values import RUNNER_MODULE
+from compute.processes.warm import WarmLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from compute.processes.values import Exited
+
+NOTHING_WARM = WarmLimits()
 
 log = structlog.get_logger()
 
@@ -39,6 +45,7 @@ class PoolSettings:
     count: int  # processes at once
     artifact_cache_mb: int  # unpacked code kept at most
     installer_env: Mapping[str, str]  # what installing requirements may see of the environment
+    warm: WarmLimits = NOTHING_WARM  # what templates may keep ready, beside `count`
 
 
 def workspace_for(settings: PoolSettings, *, separate: bool) -> Path:
@@ -55,10 +62,12 @@ def make_process_pool(
     *,
     on_exit: Callable[[Exited], None],
     runner_module: str = RUNNER_MODULE,
+    on_warm: Callable[[int], None] = lambda _count: None,
 ) -> ProcessPool:
     """Prepare everything processes need and clear what an earlier owner of the folder left.
 
-    Raises `FolderInUse` when another process works in the same folder.
+    `on_warm` is told how many processes are ready for a run of a template. Raises `FolderInUse`
+    when another process works in the same folder.
     """
     began = perf_counter()
     separate = os.geteuid() == 0 and settings.users
@@ -77,16 +86,21 @@ def make_process_pool(
             packages=packages,
             runner_module=runner_module,
         ),
-        artifacts=Artifacts(workspace, max_bytes=settings.artifact_cache_mb * 1024**2),
-        environments=Environments(
-            workspace / "environments", interpreter, find_installer(settings.installer_env)
+        preparing=Preparing(
+            artifacts=Artifacts(workspace, max_bytes=settings.artifact_cache_mb * 1024**2),
+            environments=Environments(
+                workspace / "environments", interpreter, find_installer(settings.installer_env)
+            ),
+            slots=Slots(
+                uid_base=settings.uid_base if separate else None,
+                count=settings.count + settings.warm.count,
+                folder=settings.shared_dir / "users",
+            ),
         ),
-        slots=Slots(
-            uid_base=settings.uid_base if separate else None,
-            count=settings.count,
-            folder=settings.shared_dir / "users",
-        ),
+        known=KnownTemplates(workspace / "templates.json"),
+        warm=settings.warm,
         on_exit=on_exit,
+        on_warm=on_warm,
     )
     log.info(
         "workloads.prepared",

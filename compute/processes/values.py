@@ -36,6 +36,7 @@ class Created:
     """The workload is running."""
 
     name: str
+    is_warm: bool = False  # in a process that had imported its code before
 
 
 @dataclass(frozen=True, slots=True)

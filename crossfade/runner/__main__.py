@@ -7,11 +7,12 @@ import signal
 import sys
 import threading
 
+from crossfade.runner.prepared import Prepared
 from crossfade.runner.session import Session
 from crossfade.runner.settings import InvalidRunnerEnvironment, read_settings
 
 
-def main() -> int:
+def run(prepared: Prepared) -> int:
     """Run to the end. 0: reported or no longer ours; 1: could not report; 2: bad environment."""
     try:
         settings = read_settings(os.environ)  # noqa: TID251 - the edge of this process
@@ -19,13 +20,14 @@ def main() -> int:
         print(f"crossfade runner: {error}", file=sys.stderr)  # noqa: T201
         return 2
     # A supervisor that ends lets its runs finish; what must stop is cancelled, or killed.
-    signal.signal(signal.SIGTERM, _go_on)
-    code = Session(settings).run()
+    signal.signal(signal.SIGTERM, go_on)
+    code = Session(settings, prepared).run()
     _leave_soon(code, settings.cancel_grace_s)
     return code
 
 
-def _go_on(_number: int, _frame: object) -> None:
+def go_on(_number: int, _frame: object) -> None:
+    """Take no notice of a signal."""
     return
 
 
@@ -41,4 +43,4 @@ def _leave_soon(code: int, grace_s: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(Prepared()))

@@ -73,6 +73,11 @@ class Capture:
             splitter.finish()
         self._lines = None
 
+    def give_back(self) -> None:
+        """Let the process's output go where it went before `install`."""
+        for number in (1, 2):
+            os.dup2(self.console.fileno(), number)
+
     def _lead_away(self, number: int, stream: Stream) -> None:
         reader, writer = os.pipe()
         os.set_blocking(reader, False)

@@ -88,6 +88,13 @@ class LogLines:
         with self._lock:
             self._say_what_is_missing()
 
+    def date_now(self) -> None:
+        """Give every line that waits the time of now."""
+        with self._lock:
+            at = self._now_ms()
+            for line in self._waiting:
+                line["at"] = at
+
     def _say_what_is_missing(self) -> None:
         if self._missing:
             cut = self._next >= MOST_LINES - 1

@@ -14,7 +14,6 @@ from crossfade.errors import (
     TaskTimedOut,
 )
 from crossfade.runner.attempt import Running
-from crossfade.runner.capture import Capture
 from crossfade.runner.completion import (
     AttemptEnd,
     cancelled_completion,
@@ -22,9 +21,8 @@ from crossfade.runner.completion import (
     refused_output,
 )
 from crossfade.runner.execution import Execution, UnreadableExecution, read_execution
-from crossfade.runner.interrupt import Ended, Interrupter
+from crossfade.runner.interrupt import Ended
 from crossfade.runner.invoke import Call
-from crossfade.runner.log_lines import LogLines
 from crossfade.runner.log_sender import LogSender
 from crossfade.runner.platform import Platform, Refused, Unreachable, now_ms, random_share
 from crossfade.runner.watch import Held, Verdict, Watch, read_snapshot
@@ -32,6 +30,7 @@ from crossfade.runner.watch import Held, Verdict, Watch, read_snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crossfade.runner.prepared import Prepared
     from crossfade.runner.settings import RunnerSettings
 
 _DONE = 0  # the run is reported, or no longer ours
@@ -43,10 +42,11 @@ _REFUSED_OUTPUT = frozenset({400, 413, 422})
 class Session:
     """Everything one runner process holds. `run` is its whole life, in the main thread."""
 
-    def __init__(self, settings: RunnerSettings) -> None:
+    def __init__(self, settings: RunnerSettings, prepared: Prepared) -> None:
         self._settings = settings
-        self._interrupter = Interrupter()
-        self._capture = Capture(self._interrupter)
+        self._prepared = prepared
+        self._interrupter = prepared.interrupter
+        self._capture = prepared.capture
         self._platform = Platform(
             settings.base_url, settings.run_id, settings.headers, sleep=time.sleep
         )
@@ -61,8 +61,7 @@ class Session:
 
     def run(self) -> int:
         """Execute the run. Gives the process's exit code."""
-        self._interrupter.install()
-        self._capture.install()
+        self._prepared.install()
         try:
             return self._attempts()
         except Refused as refused:
@@ -94,6 +93,7 @@ class Session:
 
     def _start(self, *, warm: bool) -> Execution:
         execution = read_execution(self._platform.start(self._held.snapshot_id, warm=warm))
+        self._prepared.check(execution.env_vars)
         os.environ.update(execution.env_vars)  # noqa: TID251 - the task's own environment
         self._held.take(execution.snapshot_id, execution.attempt_number)
         return execution
@@ -112,7 +112,7 @@ class Session:
         return self._finish(running, ended)
 
     def _begin(self, execution: Execution) -> Running:
-        lines = LogLines(self._interrupter, now_ms)
+        lines = self._prepared.begin_lines()
         sender = LogSender(
             self._platform,
             execution.attempt_number,

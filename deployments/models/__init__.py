@@ -1,6 +1,7 @@
 """The tables of this app. Django looks for models here, so the package names them all."""
 
 from deployments.models.groups import ProjectRouting, WorkerInstance, WorkerInstanceGroup
+from deployments.models.templates import ComputeTemplate
 from deployments.models.versions import (
     Artifact,
     BackgroundWorker,
@@ -13,6 +14,7 @@ from deployments.models.versions import (
 __all__ = [
     "Artifact",
     "BackgroundWorker",
+    "ComputeTemplate",
     "CurrentVersion",
     "Deployment",
     "ProjectRouting",

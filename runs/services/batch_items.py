@@ -21,7 +21,7 @@ from psycopg.rows import tuple_row
 
 from deployments.environment_entry import EnvironmentEntry, entry_for
 from ledger.ids import new_id
-from runs.base import base_for
+from runs.base import Base, base_for
 from runs.batch_statement import ItemRow, OwnColumns, batch_statement, shape_of
 from runs.batches import (
     PAYLOAD_TOO_LARGE,
@@ -31,11 +31,11 @@ from runs.batches import (
     BatchItem,
     ItemFailure,
     OpenBatch,
+    Own,
 )
 from runs.calls import TriggerCall
 from runs.errors import BatchNotFound, TooLarge
 from runs.metrics import TRIGGERED
-from runs.placement import Placement, decide_placement
 from runs.services.trigger import (
     EPOCH,
     MICROSECOND,
@@ -46,8 +46,9 @@ from runs.services.trigger import (
     check_limits,
     code_for,
     columns_of,
-    key_columns,
+    key_end,
     parent_of,
+    place_call,
     place_for,
 )
 from runs.services.wakeups import announce_ready
@@ -80,13 +81,8 @@ SELECT %s, * FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::text
 
 Columns = dict[str, Any]
 # What a call asks for, but what is each item's own.
-_ASKED = attrgetter(
-    *(
-        field.name
-        for field in fields(TriggerCall)
-        if field.name not in {"payload", "idempotency_key", "idempotency_key_shown"}
-    )
-)
+_ASKED = attrgetter(*(field.name for field in fields(TriggerCall) if field.name not in Own._fields))
+_OWN = attrgetter(*Own._fields)
 
 
 class _Plain(NamedTuple):
@@ -165,9 +161,10 @@ class _Decisions:
         self._batch_ms = int(batch.created_at.timestamp() * 1000)
         self._entry: EnvironmentEntry = entry_for(caller.environment.id)
         self._parent = self._find_parent()
-        self._placements: dict[str | None, tuple[Placement, int | None] | Refused] = {}
+        self._bases: dict[str | None, Base | Refused] = {}
         self._codes: dict[tuple[str, str | None, str | None], Code | Refused] = {}
         self._shared: dict[object, Columns] = {}
+        self._of_call: dict[int, Columns] = {}  # by the identity of calls that items share
 
     def _find_parent(self) -> Parent:
         parent = self.batch.parent_run_id
@@ -176,52 +173,61 @@ class _Decisions:
     def row_of(self, item: BatchItem) -> ItemRow:
         """Give the row of an item's run. Raise `Refused` or `TooLarge`."""
         call = item.call
-        asked = (_ASKED(call), item.failure)
-        shared = self._shared.get(asked)
+        shared = self._of_call.get(id(call)) if item.failure is None else None
         if shared is None:
-            shared = self._shared[asked] = self._columns(call, item.failure)
+            shared = self._shared_columns(call, item.failure)
         score = shared["score"]
         if call.delay_until is None:  # items queue in their order, from when the batch was made
             score += self._batch_ms + item.index - self._now_ms
-        keys = key_columns(call, self.now)
+        payload, key, key_shown, key_ttl_s = item.own or _OWN(call)
         own = OwnColumns(
             item_index=item.index,
             id=new_id("run", now_us=self._now_us),
             snapshot_id=new_id("snapshot", now_us=self._now_us),
             score=score,
-            payload=call.payload,
-            idempotency_key=keys["idempotency_key"],
-            idempotency_key_shown=keys["idempotency_key_shown"],
-            idempotency_key_expires_at=keys["idempotency_key_expires_at"],
+            payload=payload,
+            idempotency_key=key,
+            idempotency_key_shown=key_shown,
+            idempotency_key_expires_at=key_end(key, key_ttl_s, self.now),
         )
         return ItemRow(shared, own)
+
+    def _shared_columns(self, call: TriggerCall, failure: ItemFailure | None) -> Columns:
+        """Give the columns of all items that ask for the same, worked out once."""
+        asked = (_ASKED(call), failure)
+        shared = self._shared.get(asked)
+        if shared is None:
+            shared = self._shared[asked] = self._columns(call, failure)
+        if failure is None:  # the items keep the call alive, so its identity stays its own
+            self._of_call[id(call)] = shared
+        return shared
 
     def _columns(self, call: TriggerCall, failure: ItemFailure | None) -> Columns:
         """Give the columns of a single trigger with this call, and those of a batch."""
         check_limits(call)
-        placement, revision = self._placement(call.region)
+        base = self._base(call.region)
         code = self._code(call)
+        placement = place_call(base, self._entry, call, code)
         place = place_for(call, code)
         columns = columns_of(
-            Given(self.caller, call, code, placement, revision, self._parent, place, self.now)
+            Given(self.caller, call, code, placement, base.revision, self._parent, place, self.now)
         )
         columns |= {"batch_id": self.batch.id, "place": place}
         return columns | (_NOT_OVER if failure is None else _over(failure, self.now))
 
-    def _placement(self, region: str | None) -> tuple[Placement, int | None]:
-        known = self._placements.get(region)
+    def _base(self, region: str | None) -> Base:
+        known = self._bases.get(region)
         if known is None:
-            known = self._placements[region] = self._decide(region)
+            known = self._bases[region] = self._find_base(region)
         if isinstance(known, Refused):
             raise known
         return known
 
-    def _decide(self, region: str | None) -> tuple[Placement, int | None] | Refused:
+    def _find_base(self, region: str | None) -> Base | Refused:
         try:
-            base = base_for(self.caller, self._entry, region)
+            return base_for(self.caller, self._entry, region)
         except Refused as refused:
             return refused
-        return decide_placement(base.placement_input), base.revision
 
     def _code(self, call: TriggerCall) -> Code:
         asked = (call.task, call.lock_to_version, call.queue)

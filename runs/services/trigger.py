@@ -16,14 +16,14 @@ from psycopg.rows import tuple_row
 from deployments.environment_entry import EnvironmentEntry, TaskSettings, entry_for, refresh
 from deployments.version_info import TaskInfo, VersionInfo, find_version
 from ledger.ids import new_id
-from runs.base import base_for
+from runs.base import Base, base_for, place_on
 from runs.calls import MAX_METADATA_BYTES, MAX_TAGS, TriggerCall, Triggered
 from runs.durations import text_of
 from runs.errors import RunNotFound, TooLarge
 from runs.lanes import lane_id_of
-from runs.machines import PRESETS
+from runs.machines import DEFAULT_MACHINE, PRESETS
 from runs.metrics import TRIGGERED
-from runs.placement import Placement, decide_placement
+from runs.placement import Placement
 from runs.services.wakeups import announce_ready
 from runs.states import ExecutionStatus, RunStatus
 from runs.trigger_statement import Place, given_columns, trigger_statement
@@ -81,7 +81,7 @@ def trigger_run(caller: Caller, call: TriggerCall, *, now: datetime) -> Triggere
     base = base_for(caller, entry, call.region)
     code = code_for(caller, call, entry)
     parent = parent_of(caller, call.parent_run_id) if call.parent_run_id else NO_PARENT
-    placement = decide_placement(base.placement_input)
+    placement = place_call(base, entry, call, code)
     place = place_for(call, code)
     given = Given(caller, call, code, placement, base.revision, parent, place, now)
     return _write(given, columns_of(given))
@@ -95,6 +95,15 @@ def check_limits(call: TriggerCall) -> None:
         raise TooLarge("metadata", MAX_METADATA_BYTES)
     if call.machine is not None and call.machine not in PRESETS:
         raise Refused(f'machine: there is no preset "{call.machine}"')
+
+
+def place_call(base: Base, entry: EnvironmentEntry, call: TriggerCall, code: Code) -> Placement:
+    """Decide where the run of a call goes, by the version and the machine it will have."""
+    # A task that the entry does not have is of a version that came, or is to come, after it.
+    current = entry.version if call.task in entry.tasks else None
+    version = current if code.locked is None else code.locked.version
+    task_machine = DEFAULT_MACHINE if code.task is None else code.task.machine
+    return place_on(base, entry, version=version, machine=call.machine or task_machine)
 
 
 def place_for(call: TriggerCall, code: Code) -> Place:
@@ -231,13 +240,18 @@ def _packet(call: TriggerCall) -> dict[str, Any]:
 
 def key_columns(call: TriggerCall, now: datetime) -> dict[str, Any]:
     """Say which keys it holds, and until when."""
-    until = now + timedelta(seconds=call.idempotency_key_ttl_s)
+    key = call.idempotency_key
     return {
         "request_key": call.request_key,
-        "idempotency_key": call.idempotency_key,
+        "idempotency_key": key,
         "idempotency_key_shown": call.idempotency_key_shown,
-        "idempotency_key_expires_at": until if call.idempotency_key else None,
+        "idempotency_key_expires_at": key_end(key, call.idempotency_key_ttl_s, now),
     }
+
+
+def key_end(key: str | None, ttl_s: int, now: datetime) -> datetime | None:
+    """Give until when a run holds its key, None without one."""
+    return now + timedelta(seconds=ttl_s) if key else None
 
 
 def _ttl_s(

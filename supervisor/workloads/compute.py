@@ -16,14 +16,14 @@ from uuid import uuid4
 
 import structlog
 
-from compute.client import GatewayClient, GatewayError, GatewayRefused
+from compute.client import GatewayClient, GatewayError, GatewayRefused, failure_of
 from compute.contracts import InstanceCreateRequest
 from compute.images import strip_digest
 from compute.processes.values import Created, Exited, Failed
 from compute.retry import CreateRetry, decide_next_try, is_unknown
 from supervisor.runner_env import OWNER
 from supervisor.workloads.base import Capabilities, WorkloadSpec
-from supervisor.workloads.gateway_failures import failed_for, failure_of
+from supervisor.workloads.gateway_failures import failed_for
 from supervisor.workloads.inventory import Workloads, examine, gone
 
 if TYPE_CHECKING:

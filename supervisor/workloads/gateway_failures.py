@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from compute.client import GatewayRefused, GatewayTimeout, GatewayUnreachable
 from compute.processes.values import Failed
-from compute.retry import CreateFailure, FailureKind
 
 if TYPE_CHECKING:
     from compute.client import GatewayError
@@ -16,17 +15,6 @@ if TYPE_CHECKING:
 PERMANENT = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
 # The gateway made something of this very run, and it did not work: a loss that is counted.
 COUNTED = frozenset({HTTPStatus.CONFLICT, HTTPStatus.INTERNAL_SERVER_ERROR})
-
-
-def failure_of(error: GatewayError) -> CreateFailure:
-    """Give what the retry rules go by."""
-    if isinstance(error, GatewayRefused):
-        return CreateFailure(FailureKind.STATUS, error.status)
-    if isinstance(error, GatewayTimeout):
-        return CreateFailure(FailureKind.DEADLINE)
-    if isinstance(error, GatewayUnreachable):
-        return CreateFailure(FailureKind.NETWORK)
-    return CreateFailure(FailureKind.UNREADABLE)
 
 
 def failed_for(error: GatewayError) -> Failed:

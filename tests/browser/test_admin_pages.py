@@ -187,6 +187,7 @@ def test_no_page_is_wider_than_the_window(operator: Operator) -> None:
         "run_id": run_id,
         "deployment_id": list_any_deployments().rows[0].deployment.id,
         "ramp_id": started().id,
+        "audit_id": str(list_audit().rows[0].id),
     }
 
     def widths(page: Page) -> dict[str, int]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 IMAGE = "crossfade/proj_x:1-abc"
 FIRST_UID = 62_000
-UIDS_PER_WORKER = 200
+UIDS_PER_WORKER = 300
 
 
 @pytest.fixture(scope="session")

@@ -10,15 +10,13 @@ import httpx
 import pytest
 from starlette.routing import Route
 
-from compute.gateway.app import GatewayApi
-from compute.gateway.instances import Instances
-from compute.gateway.metrics import Metrics as GatewayMetrics
 from supervisor.flights import Flight, Flights
 from supervisor.groups import Group
 from supervisor.metrics import Metrics
 from supervisor.platform import PlatformClient, RetryPolicy
 from supervisor.tokens import DeploymentClaims, mint_token
 from supervisor.workload_api import TokenRules, WorkloadApi
+from tests.fakes.gateway_app import gateway_app
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -46,6 +44,7 @@ GATEWAY_ROUTES = {
     "POST /api/instances": True,
     "GET /api/instances/{name}": True,
     "DELETE /api/instances/{name}": True,
+    "POST /api/templates": True,
 }
 
 
@@ -112,8 +111,7 @@ def supervisor() -> Starlette:
 @pytest.fixture
 def gateway() -> Starlette:
     """Give the API of a gateway without instances."""
-    instances = Instances(limit=0, clock=lambda: 0.0, on_change=lambda: None)
-    return GatewayApi(instances, token=GATEWAY_TOKEN, metrics=GatewayMetrics()).app()
+    return gateway_app(GATEWAY_TOKEN)
 
 
 def test_the_tables_have_every_route(supervisor: Starlette, gateway: Starlette) -> None:
@@ -167,4 +165,5 @@ def test_bodies_are_bounded(supervisor: Starlette, gateway: Starlette) -> None:
         answer = send(supervisor, "POST", path, shown, large)
         assert answer.status_code == (413 if WORKLOAD_ROUTES[route] else 204), route
     bearer = {"authorization": f"Bearer {GATEWAY_TOKEN}"}
-    assert send(gateway, "POST", "/api/instances", bearer, large).status_code == 413
+    for path in ("/api/instances", "/api/templates"):
+        assert send(gateway, "POST", path, bearer, large).status_code == 413

@@ -301,6 +301,8 @@ def test_the_reconcilers_leave_a_young_world_alone(tenant: Tenant) -> None:
     assert {name: tick() for name, tick in RECONCILERS.items()} == {
         "end_late_deployments": 0,
         "sweep_artifacts": 0,
+        "repair_compute_templates": 0,
+        "request_missing_templates": 0,
     }
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
+from tests.calling import request
 from tests.live import COMPUTE_SUPERVISOR, GATEWAY, LiveStack
 from tests.servers import wait_until
 
@@ -27,7 +27,7 @@ def entitled(live_stack: LiveStack) -> LiveStack:
 def instances_of(stack: LiveStack) -> dict[str, str]:
     """Give the gateway's instances: name and status."""
     headers = {"authorization": f"Bearer {stack.gateway_token}"}
-    answer = httpx.get(f"{stack.gateway_url}/api/instances", headers=headers, timeout=10)
+    answer = request("GET", f"{stack.gateway_url}/api/instances", headers=headers)
     return {one["name"]: one["status"] for one in answer.json()["data"]}
 
 
@@ -96,3 +96,22 @@ def test_run_survives(entitled: LiveStack, shared_file: Path, process: str) -> N
     attempts = range(1, run["attemptCount"] + 1)
     assert lines_of(shared_file) == [f"{run_id} {number} t" for number in attempts]
     wait_until(lambda: not instances_of(entitled), timeout_s=60, what="nothing is left over")
+
+
+def test_who_is_enrolled_gets_a_template_and_goes_over_when_it_is_ready(
+    live_stack: LiveStack,
+) -> None:
+    """Nobody deploys: the reconciler, a job, the gateway and its callback make the version ready."""
+    flags, ready = "/admin/api/v1/feature-flags", "computeMigrationRequireReady"
+    found = live_stack.ask("GET", "/admin/api/v1/orgs?query=birch", key=live_stack.admin_token)
+    explain = f"/admin/api/v1/orgs/{found['data'][0]['id']}/migration/explain?environment=prod"
+
+    def why() -> str:
+        return str(live_stack.ask("GET", explain, key=live_stack.admin_token)["why"])
+
+    live_stack.ask("POST", flags, {ready: True}, key=live_stack.admin_token)
+    live_stack.set_flag("birch", "computeMigrationEnabled", value=True)
+    wait_until(lambda: why() == "migrated", timeout_s=60, what="the template")
+    live_stack.set_flag("birch", "computeMigrationEnabled", value=None)
+    live_stack.ask("POST", flags, {ready: None}, key=live_stack.admin_token)
+    assert live_stack.events(GATEWAY, "template.built")

@@ -123,6 +123,20 @@ def test_only_enrolled_runs_move_and_only_between_siblings(given_: PlacementInpu
         assert given_.now_s < given_.regions.deadlines_s[f"wg_{placed.worker_queue}"]
 
 
+@given(inputs(), st.frozensets(st.sampled_from(["us", "eu", "a", "b"])))
+def test_readiness_only_keeps_runs_and_never_moves_one(
+    given_: PlacementInput, ready: frozenset[str]
+) -> None:
+    """Requiring templates holds a swap back or changes nothing; geography stays the same."""
+    free = decide_placement(given_)
+    gated = decide_placement(given_._replace(ready=ready))
+    assert (gated.region, gated.enrollment) == (free.region, free.enrollment)
+    if free.why is Why.MIGRATED and free.region not in ready:
+        assert (gated.worker_queue, gated.why) == (given_.base.queue, Why.TEMPLATE_NOT_READY)
+    else:
+        assert gated == free
+
+
 @given(inputs())
 def test_cold_regions_migrate_nobody(given_: PlacementInput) -> None:
     """Before the first load of the regions every run stays with its base."""

@@ -15,6 +15,7 @@ from compute.client import (
     GatewayTimeout,
     GatewayUnreachable,
     GatewayUnreadable,
+    failure_of,
     instance_url,
 )
 from compute.contracts import (
@@ -39,7 +40,7 @@ from compute.retry import (
     name_for_attempt,
 )
 from supervisor.workloads.exits import describe_exit, error_for_exit
-from supervisor.workloads.gateway_failures import failed_for, failure_of
+from supervisor.workloads.gateway_failures import failed_for
 from supervisor.workloads.inventory import Workloads, examine, exit_of, gone
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from deployments.deployment_states import DeploymentEvent, DeploymentState, IllegalMove
 from webapp.api.event_stream import event_text, events_of
 
 SOON_S = 0.01
+Report = Callable[[str], None]
 
 
 def test_it_opens_with_a_log_line_and_ends_with_the_result() -> None:
     """Quick work is a log event and a complete event."""
-    events = list(events_of(lambda: {"id": "x"}, opening="Finalizing", ping_every_s=60))
+    events = list(events_of(lambda _report: {"id": "x"}, opening="Finalizing", ping_every_s=60))
     assert events == [
         event_text("log", {"message": "Finalizing"}),
         event_text("complete", {"id": "x"}),
@@ -24,7 +26,7 @@ def test_it_pings_while_the_work_goes_on() -> None:
     """A client hears from a slow operation before it ends."""
     may_end = threading.Event()
 
-    def work() -> dict[str, Any]:
+    def work(_report: Report) -> dict[str, Any]:
         assert may_end.wait(10)
         return {"id": "x"}
 
@@ -38,7 +40,7 @@ def test_it_pings_while_the_work_goes_on() -> None:
 def test_a_refusal_is_an_error_event() -> None:
     """What a plain answer would say as its error, the stream says as its last event."""
 
-    def work() -> dict[str, Any]:
+    def work(_report: Report) -> dict[str, Any]:
         raise IllegalMove(DeploymentState.FAILED, DeploymentEvent.FINALIZE)
 
     last = list(events_of(work, opening="Finalizing", ping_every_s=60))[-1]
@@ -48,7 +50,7 @@ def test_a_refusal_is_an_error_event() -> None:
 def test_a_fault_says_nothing_of_its_inside() -> None:
     """An unexpected error is logged, and the client is only told that it happened."""
 
-    def work() -> dict[str, Any]:
+    def work(_report: Report) -> dict[str, Any]:
         raise RuntimeError("password=hunter2")
 
     last = list(events_of(work, opening="Finalizing", ping_every_s=60))[-1]
@@ -59,7 +61,7 @@ def test_work_goes_on_when_the_client_leaves() -> None:
     """A closed connection does not stop what was begun."""
     may_end, ended = threading.Event(), threading.Event()
 
-    def work() -> dict[str, Any]:
+    def work(_report: Report) -> dict[str, Any]:
         assert may_end.wait(10)
         ended.set()
         return {}
@@ -69,3 +71,25 @@ def test_work_goes_on_when_the_client_leaves() -> None:
     events.close()  # type: ignore[attr-defined]
     may_end.set()
     assert ended.wait(10)
+
+
+def test_lines_reach_the_client_as_they_come() -> None:
+    """What the work reports is shown in its order, before its end, each line once."""
+    may_end = threading.Event()
+
+    def work(report: Report) -> dict[str, Any]:
+        report("one")
+        assert may_end.wait(10)
+        report("two")
+        return {"id": "x"}
+
+    events = events_of(work, opening="Finalizing", ping_every_s=60)
+    assert [next(events), next(events)] == [
+        event_text("log", {"message": "Finalizing"}),
+        event_text("log", {"message": "one"}),
+    ]
+    may_end.set()
+    assert list(events) == [
+        event_text("log", {"message": "two"}),
+        event_text("complete", {"id": "x"}),
+    ]

@@ -10,6 +10,7 @@ FLAGS = {
     "computeMigrationEnabled",
     "computeMigrationFreePercentage",
     "computeMigrationPaidPercentage",
+    "computeMigrationRequireReady",
     "computeMigrationRequireTemplate",
     "defaultWorkerInstanceGroupId",
     "hasComputeAccess",

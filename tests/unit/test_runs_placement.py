@@ -207,3 +207,37 @@ def test_the_dial_decides_by_bucket(bucket: int, why: Why) -> None:
     base = Resolved("us-east-1", BASE, is_pinned=False)
     given = PlacementInput(Organization("free", bucket), base, flags, regions(BASE, NEXT), NOW_S)
     assert decide_placement(given).why is why
+
+
+@pytest.mark.parametrize(
+    ("ready", "queue", "why"),
+    [
+        (None, "us-east-1-next", Why.MIGRATED),
+        (frozenset({"us-east-1", "eu"}), "us-east-1-next", Why.MIGRATED),
+        (frozenset({"eu"}), "us-east-1", Why.TEMPLATE_NOT_READY),
+        (frozenset[str](), "us-east-1", Why.TEMPLATE_NOT_READY),
+    ],
+)
+def test_code_that_is_not_ready_stays_on_containers(
+    ready: frozenset[str] | None, queue: str, why: Why
+) -> None:
+    """Where a template is required, only one for the backing's region lets a run over."""
+    base = Resolved("us-east-1", BASE, is_pinned=False)
+    given = PlacementInput(IN, base, None, regions(BASE, NEXT), NOW_S, ready)
+    assert decide_placement(given) == (queue, "us-east-1", Enrollment.OVERRIDE_ON, why)
+
+
+def test_every_other_reason_comes_before_readiness() -> None:
+    """Who would stay anyway stays for that reason, and a pinned run is where it is wanted."""
+    base = Resolved("us-east-1", BASE, is_pinned=False)
+    nowhere = frozenset[str]()
+    for organization, view, why in (
+        (OUT, regions(BASE, NEXT), Why.NOT_ENROLLED),
+        (IN, regions(BASE), Why.NO_BACKING),
+        (IN, regions(BASE, NEXT, live=False), Why.BACKING_DOWN),
+    ):
+        given = PlacementInput(organization, base, None, view, NOW_S, nowhere)
+        assert decide_placement(given).why is why
+    pinned = Resolved("us-east-1-next", NEXT, is_pinned=True)
+    given = PlacementInput(IN, pinned, None, regions(BASE, NEXT), NOW_S, nowhere)
+    assert decide_placement(given).why is Why.PINNED

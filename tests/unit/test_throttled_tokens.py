@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import httpx
 import pytest
 
-from compute.gateway.app import GatewayApi
-from compute.gateway.instances import Instances
-from compute.gateway.metrics import Metrics as GatewayMetrics
 from compute.throttle import WRONG_CREDENTIALS
 from supervisor.flights import Flights
 from supervisor.metrics import Metrics as SupervisorMetrics
 from supervisor.tokens import DeploymentClaims, mint_token
 from supervisor.workload_api import PREFIX, TokenRules, WorkloadApi
+from tests.fakes.gateway_app import gateway_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,8 +47,7 @@ class Door(NamedTuple):
 
 def gateway() -> Door:
     """Give a gateway without instances."""
-    instances = Instances(limit=1, clock=lambda: 0.0, on_change=lambda: None)
-    app = GatewayApi(instances, token=SECRET, metrics=GatewayMetrics()).app()
+    app = gateway_app(SECRET)
     return Door(app, "/api/instances", "authorization", f"Bearer {SECRET}", "Bearer no", 200)
 
 

@@ -11,6 +11,9 @@ from django.views.decorators.http import require_safe
 
 from deployments.deployment_states import DeploymentState
 from deployments.staff_selectors import get_any_deployment, list_any_deployments
+from deployments.template_mode import TemplateMode
+from deployments.template_states import TemplateState
+from deployments.template_views import list_version_templates
 from tenants.staff_selectors import find_environment_places
 from webapp.admin.filters import scope_of
 from webapp.admin.pages import crumb, older, page
@@ -18,11 +21,12 @@ from webapp.admin.tables import Cell, Table, at, code, facts, word
 from webapp.dashboard.words import Tone, Word
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from django.http import HttpRequest, HttpResponse
 
     from deployments.staff_selectors import PlacedDeployment
+    from deployments.template_views import TemplateView
     from tenants.staff_selectors import EnvironmentPlace
 
 HEADERS: Final = ("Version", "Status", "Organization", "Current", "Code", "Created", "Id")
@@ -32,6 +36,10 @@ TONES: Final[Mapping[DeploymentState, Tone]] = {
     DeploymentState.FAILED: "bad",
     DeploymentState.TIMED_OUT: "bad",
     DeploymentState.CANCELED: "idle",
+}
+TEMPLATE_TONES: Final[Mapping[TemplateState, Tone]] = {
+    TemplateState.READY: "good",
+    TemplateState.FAILED: "bad",
 }
 """Every other state goes on."""
 
@@ -93,7 +101,33 @@ def detail(request: HttpRequest, deployment_id: str) -> HttpResponse:
             ),
             "It registered none.",
         ),
+        templates=_templates(() if version is None else list_version_templates(version.id), now),
     )
+
+
+def _templates(rows: Sequence[TemplateView], now: datetime) -> Table:
+    return Table(
+        "compute-templates",
+        ("Machine", "Region", "Status", "Mode", "Reason", "Attempts", "Finished", "Error"),
+        tuple(
+            (
+                code(row.preset),
+                Cell(row.region),
+                word(Word(row.status.value.capitalize(), TEMPLATE_TONES.get(row.status, "live"))),
+                Cell(f"{row.mode}, may be missing" if _may_miss(row) else row.mode),
+                code(row.reason),
+                Cell(str(row.attempts), kind="number"),
+                at(row.finished_at, now),
+                Cell(row.error or "", kind="prose"),
+            )
+            for row in rows
+        ),
+        "None were asked for.",
+    )
+
+
+def _may_miss(row: TemplateView) -> bool:
+    return row.mode == TemplateMode.REQUIRED and not row.is_required
 
 
 def _row(

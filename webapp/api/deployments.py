@@ -10,7 +10,7 @@ from django.http import StreamingHttpResponse
 from ninja import Query, Status
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from deployments import lifecycle, promotion, registration, version_selectors
+from deployments import finalizing, lifecycle, promotion, registration, version_selectors
 from deployments.deployment_states import DeploymentState
 from deployments.deployment_views import EnvironmentScope
 from deployments.version_selectors import DeploymentFilter
@@ -42,7 +42,7 @@ from webapp.api.event_stream import stream_response
 from webapp.api.shapes import new_router
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 router = new_router(auth=environment_key, tags=["deployments"])
 
@@ -134,21 +134,30 @@ def finalize(
     request: CallerRequest, deployment_id: str, body: FinalizeBody | None = None
 ) -> Mapping[str, Any]:
     """Complete a deployment."""
-    return _finalize(request, deployment_id, body)
+    return _finalize(request, deployment_id, body, _say_nothing)
 
 
 def _finalize(
-    request: CallerRequest, deployment_id: str, body: FinalizeBody | None
+    request: CallerRequest,
+    deployment_id: str,
+    body: FinalizeBody | None,
+    report: Callable[[str], None],
 ) -> Mapping[str, Any]:
-    wanted = body or FinalizeBody()
-    view = promotion.finalize_deployment(
+    said = body or FinalizeBody()
+    wanted = finalizing.Finalize(
+        scope=scope_of(request.auth),
         deployment_id=deployment_id,
-        skip_promotion=wanted.skip_promotion,
-        image_digest=wanted.image_digest,
+        skip_promotion=said.skip_promotion,
+        image_digest=said.image_digest,
+        actor=f"key:{request.auth.key_id}",
+        clock=partial(datetime.now, UTC),
         request_id=request_id_of(request),
-        **write_context(request),
     )
-    return {"id": view.id}
+    return {"id": finalizing.finalize_with_templates(wanted, report=report).id}
+
+
+def _say_nothing(_line: str) -> None:
+    """Keep to one's self what there is no stream for."""
 
 
 @router.post("/v1/deployments/{deployment_id}/fail", response=DeploymentId)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as StillWorking
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -18,6 +18,9 @@ from webapp.api.errors import answer_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    Work = Callable[[Callable[[str], None]], Mapping[str, Any]]
+    """An operation; it is handed what takes a line for the one who waits."""
 
 log = structlog.get_logger(__name__)
 
@@ -36,9 +39,9 @@ def event_text(name: str, data: Mapping[str, Any]) -> bytes:
 
 
 def stream_response(
-    work: Callable[[], Mapping[str, Any]], *, opening: str, ping_every_s: float = PING_EVERY_S
+    work: Work, *, opening: str, ping_every_s: float = PING_EVERY_S
 ) -> StreamingHttpResponse:
-    """Answer with the events of `work`: a log line, pings, then `complete` or `error`."""
+    """Answer with the events of `work`: log lines, pings, then `complete` or `error`."""
     return StreamingHttpResponse(
         events_of(work, opening=opening, ping_every_s=ping_every_s),
         content_type="text/event-stream",
@@ -46,33 +49,33 @@ def stream_response(
     )
 
 
-def events_of(
-    work: Callable[[], Mapping[str, Any]], *, opening: str, ping_every_s: float
-) -> Iterator[bytes]:
+def events_of(work: Work, *, opening: str, ping_every_s: float) -> Iterator[bytes]:
     """Run `work` and give its events; a client that leaves does not stop it."""
     release_connections()  # this thread only waits from here on
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-stream")
-    future = pool.submit(_run, work)
+    lines: SimpleQueue[str | None] = SimpleQueue()  # None: it is over
+    future = pool.submit(_run, work, lines.put)
+    future.add_done_callback(lambda _: lines.put(None))
     pool.shutdown(wait=False)
     yield event_text("log", {"message": opening})
-    while not _is_done(future, ping_every_s):
-        yield event_text("ping", {})
+    while (event := _next_event(lines, ping_every_s)) is not None:
+        yield event
     yield _last_event(future)
 
 
-def _run(work: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+def _run(work: Work, report: Callable[[str], None]) -> Mapping[str, Any]:
     try:
-        return work()
+        return work(report)
     finally:
         release_connections()
 
 
-def _is_done(future: Future[Mapping[str, Any]], wait_s: float) -> bool:
+def _next_event(lines: SimpleQueue[str | None], wait_s: float) -> bytes | None:
     try:
-        future.exception(timeout=wait_s)
-    except StillWorking:
-        return False
-    return True
+        line = lines.get(timeout=wait_s)
+    except Empty:
+        return event_text("ping", {})
+    return None if line is None else event_text("log", {"message": line})
 
 
 def _last_event(future: Future[Mapping[str, Any]]) -> bytes:

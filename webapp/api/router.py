@@ -24,6 +24,7 @@ from webapp.api import (
     staff_ramps,
     staff_runs,
     staff_workers,
+    template_callbacks,
     whoami,
     whole_batches,
     worker,
@@ -104,5 +105,6 @@ api.add_router("/api", queues.router)
 api.add_router("/api", idempotency_keys.router)
 api.add_router("/engine/v1/worker-actions", worker.worker_router)
 api.add_router("/engine/v1/dev", worker.dev_router)
+api.add_router("/engine/v1/compute", template_callbacks.router)
 api.add_router("/api", deployments.router)
 api.add_router("", artifacts.router)

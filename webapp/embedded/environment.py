@@ -36,6 +36,8 @@ CLIENT_NAMES = (
     "CROSSFADE_MEMBER_TOKEN",
     "CROSSFADE_USER",
     "CROSSFADE_PASSWORD",
+    "CROSSFADE_MEMBER_USER",
+    "CROSSFADE_MEMBER_PASSWORD",
     "CROSSFADE_MANAGED_SECRET",
     "CROSSFADE_GATEWAY_URL",
     "CROSSFADE_GATEWAY_TOKEN",
@@ -127,6 +129,8 @@ def control_plane_environment(around: Surroundings, process: str) -> dict[str, s
         "CROSSFADE_ENCRYPTION_KEYS": around.secrets.encryption_key,
         "MANAGED_WORKER_SECRET": around.secrets.managed_worker_secret,
         "WORKLOAD_TOKEN_SECRET": around.secrets.workload_token_secret,
+        "COMPUTE_GATEWAY_URL": around.gateway_url,
+        "COMPUTE_GATEWAY_AUTH_TOKEN": around.secrets.gateway_token,
         "DATABASE_URL": around.database_url,
         "REDIS_URL": around.redis_url,
     }

@@ -1,0 +1,189 @@
+"""Completing a deployment together with its compute templates.
+
+Required: the templates are built first, while the caller waits; without them the deployment fails.
+Shadow: the deployment is completed first; what then goes wrong with a template is logged, left to
+the reconciler, and never the deploy's concern.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Never
+
+import structlog
+
+from deployments.compute_templates import (
+    free_ended_claims,
+    preset_states,
+    request_templates,
+    unfinished_regions,
+)
+from deployments.deployment_errors import TemplateCreationFailed
+from deployments.deployment_states import DeploymentState, IllegalMove
+from deployments.lifecycle import fail_deployment
+from deployments.metrics import DECIDED
+from deployments.promotion import check_finalizable, finalize_deployment, startable_image
+from deployments.template_building import BUILD_TIMEOUT_S, build_templates
+from deployments.template_mode import TemplateMode
+from deployments.template_results import failure_text, warnings_of
+from deployments.template_subjects import (
+    find_subject,
+    read_world,
+    template_gateway,
+    template_presets,
+)
+from ledger.connections import release_connections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from deployments.compute_templates import Version
+    from deployments.deployment_views import DeploymentView, EnvironmentScope
+    from deployments.template_mode import TemplateDecision
+
+log = structlog.get_logger(__name__)
+
+RESULTS: Final = {
+    TemplateMode.SKIP: "skipped",
+    TemplateMode.SHADOW: "shadow_dispatched",
+    TemplateMode.REQUIRED: "created",
+}
+LOOK_S: Final = 0.25  # between two looks at the rows of a template that another builds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finalize:
+    """A request to complete a deployment."""
+
+    scope: EnvironmentScope
+    deployment_id: str
+    skip_promotion: bool | None  # None: as the deployment said when it began
+    image_digest: str | None
+    actor: str
+    clock: Callable[[], datetime]  # aware UTC; what is noted is when it happened, after any wait
+    request_id: str | None = None
+
+
+def finalize_with_templates(
+    wanted: Finalize,
+    *,
+    report: Callable[[str], None],
+    build_timeout_s: float = BUILD_TIMEOUT_S,
+) -> DeploymentView:
+    """Complete a deployment; `report` is told, line by line, what takes its time.
+
+    **Raises** what `finalize_deployment` raises, and `TemplateCreationFailed` when a template that
+    is required could not be built; the deployment has failed then.
+    """
+    view = check_finalizable(scope=wanted.scope, deployment_id=wanted.deployment_id)
+    subject = find_subject(wanted.deployment_id)
+    if view.status == DeploymentState.DEPLOYED or subject is None:
+        return _finalize(wanted)
+    image = startable_image(
+        scope=wanted.scope,
+        deployment_id=wanted.deployment_id,
+        image_digest=wanted.image_digest,
+    )
+    decision = read_world().decide(subject, image=image)
+    version = subject.version(image or "")
+    if decision.mode is TemplateMode.REQUIRED:
+        deadline_s = time.monotonic() + build_timeout_s
+        _require(wanted, version, decision, report=report, deadline_s=deadline_s)
+    done = _finalize(wanted)
+    if decision.mode is TemplateMode.SHADOW:
+        _ask_in_shadow(version, decision)
+    _note(wanted, decision, RESULTS[decision.mode])
+    return done
+
+
+def _note(wanted: Finalize, decision: TemplateDecision, result: str) -> None:
+    DECIDED.labels(mode=decision.mode, reason=decision.reason, result=result).inc()
+    log.info(
+        "deployment.template",
+        deployment_id=wanted.deployment_id,
+        mode=str(decision.mode),
+        migrated=decision.is_migrated,
+        reason=str(decision.reason),
+        regions=decision.regions,
+        result=result,
+    )
+
+
+def _require(
+    wanted: Finalize,
+    version: Version,
+    decision: TemplateDecision,
+    *,
+    report: Callable[[str], None],
+    deadline_s: float,
+) -> None:
+    """Have the templates built, or fail the deployment; `deadline_s` is monotonic."""
+    presets = template_presets()
+    report(f"Building the compute templates for {', '.join(presets.names)}")
+    request_templates(version, decision, presets=presets, again=True, announce=False)
+    _wait_until_built(wanted, version, decision, deadline_s=deadline_s)
+    states = preset_states(version.worker_id, decision.regions, presets)
+    for line in warnings_of(states):
+        report(line)
+    failure = failure_text(states)
+    if failure:
+        _note(wanted, decision, "failed")
+        _fail(wanted, f"The compute templates could not be built: {failure}")
+    report("The compute templates are ready")
+
+
+def _wait_until_built(
+    wanted: Finalize, version: Version, decision: TemplateDecision, *, deadline_s: float
+) -> None:
+    """Build what is due, and wait for what another builds, until the deadline.
+
+    A deployment that was called off meanwhile raises `IllegalMove`.
+    """
+    gateway = template_gateway()
+    while regions := unfinished_regions(version.worker_id, decision.regions):
+        check_finalizable(scope=wanted.scope, deployment_id=wanted.deployment_id)
+        free_ended_claims()  # of a process that was killed while it built
+        for region in regions:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return
+            build_templates(gateway, version.worker_id, region, background=False, timeout_s=left_s)
+        if unfinished_regions(version.worker_id, decision.regions):
+            release_connections()
+            time.sleep(LOOK_S)
+
+
+def _fail(wanted: Finalize, message: str) -> Never:
+    error = {"name": TemplateCreationFailed.__name__, "message": message}
+    try:
+        fail_deployment(
+            scope=wanted.scope,
+            deployment_id=wanted.deployment_id,
+            error=error,
+            actor=wanted.actor,
+            now=wanted.clock(),
+        )
+    except IllegalMove as ended:  # canceled or timed out meanwhile: that end stays
+        log.info("deployment.ended_otherwise", deployment_id=wanted.deployment_id, how=str(ended))
+    raise TemplateCreationFailed(message)
+
+
+def _finalize(wanted: Finalize) -> DeploymentView:
+    return finalize_deployment(
+        scope=wanted.scope,
+        deployment_id=wanted.deployment_id,
+        skip_promotion=wanted.skip_promotion,
+        image_digest=wanted.image_digest,
+        actor=wanted.actor,
+        now=wanted.clock(),
+        request_id=wanted.request_id,
+    )
+
+
+def _ask_in_shadow(version: Version, decision: TemplateDecision) -> None:
+    try:
+        request_templates(version, decision, presets=template_presets(), again=True)
+    except Exception as error:  # the deployment is done; the reconciler finds what is missing
+        log.exception("deployment.shadow_failed", worker_id=version.worker_id, error=str(error))
