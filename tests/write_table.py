@@ -482,6 +482,7 @@ NOT_AUDITED: Final[Mapping[str, str]] = {
             "/runs/{run_id}/logs/debug",
         )
     },
+    "POST /engine/v1/compute/template-complete": "the gateway's word; the template's row keeps it",
     "POST /engine/v1/worker-actions/connect": _ENGINE,
     "POST /engine/v1/worker-actions/heartbeat": _ENGINE,
     **dict.fromkeys(("/login", "/logout", "/admin/logout/", "/theme"), _SESSION),
