@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from deployments.region_snapshot import REGIONS, load_region_snapshot
 from deployments.regions import (
-    CONTAINER,
     MICROVM,
     GroupRow,
     ResolveRequest,
     available_regions,
     is_usable,
     region_name_for_group,
+    region_name_for_member,
 )
 from deployments.routing import region_request_for
 from deployments.selectors import WorkerGroupView, list_worker_groups
@@ -95,7 +95,7 @@ def _choice(
     row = group.row
     is_shown = is_staff or is_usable(row, request)
     return RegionChoice(
-        name=region_name_for_group(row) if is_shown else _geography(row),
+        name=region_name_for_group(row) if is_staff else _name_for_member(row, request),
         description=group.description or group.location or "",
         is_microvm=row.workload_type == MICROVM and is_shown,
         is_default=is_default,
@@ -104,11 +104,8 @@ def _choice(
     )
 
 
-def _geography(row: GroupRow) -> str:
-    """Give what members call a default that they could not have chosen themselves."""
-    if row.region is not None:
-        return row.region
-    return row.name if row.workload_type == CONTAINER else "chosen by your operator"
+def _name_for_member(row: GroupRow, request: ResolveRequest) -> str:
+    return region_name_for_member(row, request) or "chosen by your operator"
 
 
 def _joined(first: RegionChoice, other: RegionChoice) -> RegionChoice:

@@ -184,6 +184,17 @@ def region_name_for_group(row: GroupRow) -> str:
     return row.name
 
 
+def region_name_for_member(row: GroupRow, request: ResolveRequest) -> str | None:
+    """Give what members of a project call this group; None when they may know nothing of it.
+
+    A default that they could not have chosen themselves is known by its geography: the name of a
+    MicroVM group is for those who may pin their runs to it.
+    """
+    if is_usable(row, request) or row.workload_type == CONTAINER:
+        return region_name_for_group(row)
+    return row.region
+
+
 def visible_groups(
     snapshot: RegionSnapshot, request: ResolveRequest, *, is_staff: bool
 ) -> tuple[GroupRow, ...]:

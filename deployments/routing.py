@@ -10,7 +10,7 @@ from deployments.regions import (
     Refused,
     RegionSnapshot,
     ResolveRequest,
-    region_name_for_group,
+    region_name_for_member,
     resolve_region,
 )
 from deployments.selectors import RoutingView, get_routing
@@ -55,7 +55,7 @@ def find_default_region(project: ProjectView) -> str | None:
     for group_id in (request.default_group_id, request.global_default_id):
         row = snapshot.by_id.get(group_id or "")
         if row is not None:
-            return region_name_for_group(row)
+            return region_name_for_member(row, request)
     return None
 
 

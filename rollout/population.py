@@ -8,6 +8,7 @@ hours, so that the load it shows is that of now.
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -32,6 +33,7 @@ INTERVAL_MS: Final = 600_000
 TIMEOUT_S: Final = 60.0
 RECENT: Final = timedelta(minutes=5)  # the counts of an hour are not all there when it ends
 HOUR: Final = timedelta(hours=1)
+COUNTS_HOLD_S: Final = 5.0  # they are made anew every ten
 
 # The default of an organization is that of its oldest project, as everywhere; few have one.
 _MEMBERS = """
@@ -92,18 +94,56 @@ POPULATION: ReloadingRegistry[Population] = ReloadingRegistry(
 
 def get_members() -> tuple[Members, int]:
     """Give every organization as it is now, with its runs, and the revision that is exact at."""
+    global _fresh  # noqa: PLW0603  one reference, replaced as a whole
     held = POPULATION.current() if POPULATION.is_started else None
     held = held or POPULATION.reload()
+    known = _fresh
+    if known is None or known.held is not held or time.monotonic() >= known.until_s:
+        known = _freshened(held)
+    else:
+        changes = changes_since(known.now.revision)
+        known = (
+            _freshened(POPULATION.reload())
+            if _changes_all(changes)
+            else known._replace(now=_changed(known.now, changes))
+        )
+    _fresh = known
+    return known.now.members, known.now.revision
+
+
+class _Fresh(NamedTuple):
+    """What the last preview worked with; whoever asks again soon, with a slider, begins there."""
+
+    held: Population  # the load that it was made from
+    now: Population  # with the counts of the last hours, and every change up to its revision
+    until_s: float  # monotonic: until then the counts are new enough
+
+
+_fresh: _Fresh | None = None
+
+
+def _freshened(held: Population) -> _Fresh:
+    """Bring a load up to date: first who was changed, or is new since, then the counts."""
     changes = changes_since(held.revision)
     if _changes_all(changes):
         held = POPULATION.reload()
         changes = changes_since(held.revision)
-    columns = _Columns.of(held)
-    for row in _changed_rows(changes):
-        columns.put(row)
-    now = datetime.now(UTC)
+    changed, now = _changed(held, changes), datetime.now(UTC)
+    columns = _Columns.of(changed)
     columns.add_runs(count_by_organization(max(held.counted_to, _week_before(now)), now))
-    return columns.members(), changes.revision
+    fresh = changed._replace(members=columns.members())
+    return _Fresh(held, fresh, time.monotonic() + COUNTS_HOLD_S)
+
+
+def _changed(population: Population, changes: ChangeSet) -> Population:
+    """Give a population at the revision of the changes after it."""
+    rows = _changed_rows(changes)
+    if not rows:
+        return population._replace(revision=changes.revision)
+    columns = _Columns.of(population)
+    for row in rows:
+        columns.put(row)
+    return Population(columns.members(), columns.places, population.counted_to, changes.revision)
 
 
 class _Columns:

@@ -36,13 +36,23 @@ PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
 """The item itself was too large to be read: it becomes a run that has failed."""
 
 
+class Own(NamedTuple):
+    """What an item does not share with those that ask for the same; the fields of its call."""
+
+    payload: str | None
+    idempotency_key: str | None
+    idempotency_key_shown: str | None
+    idempotency_key_ttl_s: int
+
+
 @dataclass(frozen=True, slots=True)
 class BatchItem:
     """One item as it arrived; `failure` when it cannot be what it asks for."""
 
     index: int  # its place in the batch, from 0
-    call: TriggerCall
+    call: TriggerCall  # what it asks for; items that ask for the same may share one object
     failure: ItemFailure | None = None
+    own: Own | None = None  # what takes the place of the call's; None: nothing does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

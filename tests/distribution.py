@@ -1,8 +1,9 @@
 """Which tests of a suite share a process when several run side by side.
 
 Tests of the live stack share one, so that there is one stack, and so do those in the browser, so
-that one web process serves them and is gone before other tests use its database; any other test
-goes wherever there is room. The process that distributes knows tests by their paths alone.
+that one web process serves them and is gone before other tests use its database; files that share
+a process of theirs stay in one piece as well. Any other test goes wherever there is room. The
+process that distributes knows tests by their paths alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from xdist.scheduler import Scheduling
 
 LIVE_FILES = ("test_live_", "test_sdk_")
+SHARING_FILES = ("test_gateway_api.py", "test_supervisor_workload_api.py")
 BROWSER_FOLDER = "tests/browser/"
 
 
@@ -32,7 +34,10 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
         file = nodeid.partition("::")[0]
         if file.startswith(BROWSER_FOLDER):
             return "browser"
-        return "live" if is_live(file.rpartition("/")[2]) else nodeid
+        name = file.rpartition("/")[2]
+        if name in SHARING_FILES:
+            return name
+        return "live" if is_live(name) else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.calling import request
 from tests.distribution import is_live
 from tests.servers import FOLDER_PREFIX, Servers, wait_until
 from webapp.embedded.accounts import SYSTEM_FOLDER
@@ -237,12 +238,11 @@ class LiveStack:
         self, method: str, path: str, body: object = None, *, key: str | None = None
     ) -> httpx.Response:
         """Send one request with a bearer, by default the production key's."""
-        return httpx.request(
+        return request(
             method,
             f"{self.url}{path}",
             headers={"authorization": f"Bearer {key or self.key}"},
             content=None if body is None else json.dumps(body),
-            timeout=30,
         )
 
     def ask(

@@ -64,10 +64,10 @@ def has_settled(client: httpx.Client, ids: Sequence[str]) -> bool:
 
 
 def log_in(page: Page, environment: Mapping[str, str]) -> None:
-    """Log in as the staff person of the demo world."""
+    """Log in as the demo organization's member, who is no staff."""
     page.goto("/login")
-    page.get_by_label("Email").fill(environment["CROSSFADE_USER"])
-    page.get_by_label("Password").fill(environment["CROSSFADE_PASSWORD"])
+    page.get_by_label("Email").fill(environment["CROSSFADE_MEMBER_USER"])
+    page.get_by_label("Password").fill(environment["CROSSFADE_MEMBER_PASSWORD"])
     page.get_by_role("button", name="Log in").click()
 
 

@@ -96,7 +96,10 @@ def make_demo_world(
     """
     password = password or kept.get("CROSSFADE_PASSWORD") or secrets.token_urlsafe(18)
     admin = _ensure_user(ADMIN_EMAIL, "Admin", password, is_staff=True, now=now)
-    member = _ensure_user(MEMBER_EMAIL, "Member", None, is_staff=False, now=now)
+    kept_password = kept.get("CROSSFADE_MEMBER_PASSWORD")
+    member_password = kept_password or secrets.token_urlsafe(18)
+    new_password = None if kept_password else member_password  # hashing one takes its time
+    member = _ensure_user(MEMBER_EMAIL, "Member", new_password, is_staff=False, now=now)
     groups = _ensure_groups(kept.get("group_tokens", {}), now)
     acme, is_new = _ensure_organization("acme", "paid", now)
     birch, _ = _ensure_organization("birch", "free", now)
@@ -113,6 +116,8 @@ def make_demo_world(
         "CROSSFADE_MEMBER_TOKEN": _ensure_token(member, kept.get("CROSSFADE_MEMBER_TOKEN"), now),
         "CROSSFADE_USER": ADMIN_EMAIL,
         "CROSSFADE_PASSWORD": password,
+        "CROSSFADE_MEMBER_USER": MEMBER_EMAIL,
+        "CROSSFADE_MEMBER_PASSWORD": member_password,
         "deploy_keys": [production, _ensure_key(birch, "prod", now)],
         "group_tokens": groups,
         "worker_tokens": [groups[name] for name in CONTAINER_GROUPS],

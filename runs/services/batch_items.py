@@ -31,6 +31,7 @@ from runs.batches import (
     BatchItem,
     ItemFailure,
     OpenBatch,
+    Own,
 )
 from runs.calls import TriggerCall
 from runs.errors import BatchNotFound, TooLarge
@@ -45,7 +46,7 @@ from runs.services.trigger import (
     check_limits,
     code_for,
     columns_of,
-    key_columns,
+    key_end,
     parent_of,
     place_call,
     place_for,
@@ -80,13 +81,8 @@ SELECT %s, * FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::text
 
 Columns = dict[str, Any]
 # What a call asks for, but what is each item's own.
-_ASKED = attrgetter(
-    *(
-        field.name
-        for field in fields(TriggerCall)
-        if field.name not in {"payload", "idempotency_key", "idempotency_key_shown"}
-    )
-)
+_ASKED = attrgetter(*(field.name for field in fields(TriggerCall) if field.name not in Own._fields))
+_OWN = attrgetter(*Own._fields)
 
 
 class _Plain(NamedTuple):
@@ -168,6 +164,7 @@ class _Decisions:
         self._bases: dict[str | None, Base | Refused] = {}
         self._codes: dict[tuple[str, str | None, str | None], Code | Refused] = {}
         self._shared: dict[object, Columns] = {}
+        self._of_call: dict[int, Columns] = {}  # by the identity of calls that items share
 
     def _find_parent(self) -> Parent:
         parent = self.batch.parent_run_id
@@ -176,25 +173,34 @@ class _Decisions:
     def row_of(self, item: BatchItem) -> ItemRow:
         """Give the row of an item's run. Raise `Refused` or `TooLarge`."""
         call = item.call
-        asked = (_ASKED(call), item.failure)
-        shared = self._shared.get(asked)
+        shared = self._of_call.get(id(call)) if item.failure is None else None
         if shared is None:
-            shared = self._shared[asked] = self._columns(call, item.failure)
+            shared = self._shared_columns(call, item.failure)
         score = shared["score"]
         if call.delay_until is None:  # items queue in their order, from when the batch was made
             score += self._batch_ms + item.index - self._now_ms
-        keys = key_columns(call, self.now)
+        payload, key, key_shown, key_ttl_s = item.own or _OWN(call)
         own = OwnColumns(
             item_index=item.index,
             id=new_id("run", now_us=self._now_us),
             snapshot_id=new_id("snapshot", now_us=self._now_us),
             score=score,
-            payload=call.payload,
-            idempotency_key=keys["idempotency_key"],
-            idempotency_key_shown=keys["idempotency_key_shown"],
-            idempotency_key_expires_at=keys["idempotency_key_expires_at"],
+            payload=payload,
+            idempotency_key=key,
+            idempotency_key_shown=key_shown,
+            idempotency_key_expires_at=key_end(key, key_ttl_s, self.now),
         )
         return ItemRow(shared, own)
+
+    def _shared_columns(self, call: TriggerCall, failure: ItemFailure | None) -> Columns:
+        """Give the columns of all items that ask for the same, worked out once."""
+        asked = (_ASKED(call), failure)
+        shared = self._shared.get(asked)
+        if shared is None:
+            shared = self._shared[asked] = self._columns(call, failure)
+        if failure is None:  # the items keep the call alive, so its identity stays its own
+            self._of_call[id(call)] = shared
+        return shared
 
     def _columns(self, call: TriggerCall, failure: ItemFailure | None) -> Columns:
         """Give the columns of a single trigger with this call, and those of a batch."""

@@ -240,13 +240,18 @@ def _packet(call: TriggerCall) -> dict[str, Any]:
 
 def key_columns(call: TriggerCall, now: datetime) -> dict[str, Any]:
     """Say which keys it holds, and until when."""
-    until = now + timedelta(seconds=call.idempotency_key_ttl_s)
+    key = call.idempotency_key
     return {
         "request_key": call.request_key,
-        "idempotency_key": call.idempotency_key,
+        "idempotency_key": key,
         "idempotency_key_shown": call.idempotency_key_shown,
-        "idempotency_key_expires_at": until if call.idempotency_key else None,
+        "idempotency_key_expires_at": key_end(key, call.idempotency_key_ttl_s, now),
     }
+
+
+def key_end(key: str | None, ttl_s: int, now: datetime) -> datetime | None:
+    """Give until when a run holds its key, None without one."""
+    return now + timedelta(seconds=ttl_s) if key else None
 
 
 def _ttl_s(

@@ -17,6 +17,7 @@ from ledger.selectors import list_audit
 from tenants.services import create_user
 from tests.browsing import make_shop
 from tests.factories import NOW, ORIGIN, make_tenant, make_worker_group
+from tests.ramping import started
 from webapp.admin.site import ROUTES
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def test_an_organization_is_moved(operator: Operator) -> None:
         switch(page, ENABLED, "On")
         page.get_by_role("button", name="Review changes").click()
         expect(page.get_by_test_id("difference")).to_contain_text("not set → on")
-        apply(page, "Change 1 flag for Acme Paper")
+        apply(page, "Move Acme Paper to MicroVM")
         expect(page.get_by_text("1 flag changed for Acme Paper")).to_be_visible()
         now = page.get_by_test_id(f"flag-{ENABLED}").get_by_test_id("now")
         expect(now).to_have_text("on")
@@ -120,6 +121,40 @@ def test_two_people_at_once(operator: Operator) -> None:
     assert get_global_values() == {PAID: 10}
 
 
+def test_a_dial_is_moved_by_a_ramp(operator: Operator) -> None:
+    """A slider says at once who would move; a ramp is drafted, started, and paused by a value."""
+    make_tenant(title="Birch", plan="paid")
+    set_global_flags({ENABLED: True}, **ORIGIN)
+
+    def story(page: Page) -> None:
+        page.goto("/admin/flags/")
+        page.get_by_label(f"{PAID}, slider").fill("100")
+        expect(page.get_by_label(f"{PAID}, whole per cent")).to_have_value("100")
+        said = page.get_by_test_id("sentence")
+        expect(said).to_contain_text("1 organization moves to MicroVM")
+        page.goto("/admin/ramps/")
+        page.get_by_role("link", name="New ramp").click()
+        page.get_by_label("Dial").select_option(PAID)
+        page.get_by_label("Step 1, per cent").fill("100")
+        page.get_by_label("Reason").fill(REASON)
+        page.get_by_role("button", name="Write the draft").click()
+        page.get_by_label("Reason").fill(REASON)
+        expect(page.get_by_test_id("offer-start")).to_contain_text("largest: Birch")
+        page.get_by_role("button", name="Start: set the dial from not set to 100 %").click()
+        expect(page.get_by_test_id("position")).to_contain_text("At 100 %, step 1 of 4; 5 % in")
+        page.goto("/admin/flags/")
+        row = page.get_by_test_id(f"flag-{PAID}")
+        expect(row.get_by_test_id("source")).to_have_text("ramp")
+        page.get_by_label(f"{PAID}, whole per cent").fill("0")
+        page.get_by_role("button", name="Review changes").click()
+        expect(page.get_by_test_id("pauses")).to_contain_text("pauses; it has reached 100 %")
+        apply(page, "Move 1 organization back to containers")
+        expect(page.get_by_text("1 flag changed for everyone")).to_be_visible()
+
+    operator.act(story)
+    assert get_global_values() == {ENABLED: True, PAID: 0}
+
+
 def test_a_new_worker_group(operator: Operator) -> None:
     """The token of a new group is shown once, and its list says that it never connected."""
 
@@ -151,6 +186,8 @@ def test_no_page_is_wider_than_the_window(operator: Operator) -> None:
         "group_id": group.id,
         "run_id": run_id,
         "deployment_id": list_any_deployments().rows[0].deployment.id,
+        "ramp_id": started().id,
+        "audit_id": str(list_audit().rows[0].id),
     }
 
     def widths(page: Page) -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from tests.calling import request
 from tests.fakes.scripted_gateway import TOKEN
 from tests.fakes.supervisor_process import (
     PATIENCE_S,
@@ -102,7 +103,7 @@ class GatewayProcess:
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send one request with the token."""
         headers = {**AUTHORIZED, **options.pop("headers", {})}
-        return httpx.request(method, f"{self.url}{path}", headers=headers, timeout=30, **options)
+        return request(method, f"{self.url}{path}", headers=headers, **options)
 
     def create(self, name: str, *, request_id: str = "", **fields: Any) -> httpx.Response:
         """Ask for an instance, an idle one unless said otherwise."""

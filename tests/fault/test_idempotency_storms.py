@@ -56,6 +56,11 @@ def forgotten_key(world: World) -> None:
     reset_key(environment_id=world.environment_id, task="hello", key=KEY, now=datetime.now(UTC))
 
 
+@pytest.mark.fault(
+    kills="nothing: five hundred triggers with one key at one moment",
+    step="triggering, the key free, forgotten, expired or of a failed run",
+    expects="one run, which all of them are told",
+)
 @pytest.mark.parametrize("before", [free_key, expired_key, failed_key, forgotten_key])
 def test_one_key_makes_one_run(before: Callable[[World], None]) -> None:
     """Whoever comes first makes it; all others get it, and are told that it was there."""

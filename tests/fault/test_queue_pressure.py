@@ -123,6 +123,11 @@ def changes_of(world: World) -> list[Callable[[], object]]:
 class TestExactLimits:
     """Never one run more than is allowed, at any moment."""
 
+    @pytest.mark.fault(
+        kills="nothing: limits and pauses change while eight take runs",
+        step="queued to leased",
+        expects="never one run more than is allowed, and none is left behind",
+    )
     def test_no_lease_passes_a_limit_or_a_pause(self, watched: None) -> None:
         """Eight take and finish runs of two tenants while limits and pauses change all the time."""
         world = make_world(task("hello", queue_name="q", queue_concurrency_limit=2), task("free"))
@@ -251,6 +256,11 @@ class TestTurns:
         assert taken == runs[1:]
         check_books()
 
+    @pytest.mark.fault(
+        kills="nothing: a tenant has a backlog, eight take runs",
+        step="queued",
+        expects="another tenant's first run waits for one turn at most",
+    )
     def test_a_backlog_under_eight_dequeuers_costs_one_turn(self) -> None:
         """Beside those who were choosing when the run came, only one more goes before it."""
         world = make_world()

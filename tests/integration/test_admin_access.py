@@ -13,6 +13,7 @@ from tests.api_client import ApiClient
 from tests.browsing import Shop, browser, make_shop, page_of
 from tests.factories import make_person, make_worker_group
 from tests.operating import make_staff
+from tests.ramping import draft
 from webapp.admin.site import POLICY, ROUTES
 
 pytestmark = pytest.mark.django_db
@@ -31,6 +32,7 @@ def every_page(shop: Shop) -> list[str]:
         "group_id": make_worker_group().id,
         "run_id": shop.trigger(),
         "deployment_id": list_any_deployments().rows[0].deployment.id,
+        "ramp_id": draft(),
         "audit_id": str(list_audit().rows[0].id),
     }
     return [
@@ -82,8 +84,16 @@ def test_pages_to_read_take_no_forms(shop: Shop) -> None:
     """Runs, deployments, environments and the audit cannot be written, deleted or moved."""
     staff = make_staff()
     token = staff.form("/admin/flags/")["csrfmiddlewaretoken"]
-    writable = ("/flags/", "/plan/", "/worker-groups/", "/kill/", "/move-queued/", "/audit/")
-    to_read = {"/admin/worker-groups/", "/admin/audit/"}
+    writable = (
+        "/flags/",
+        "/plan/",
+        "/worker-groups/",
+        "/kill/",
+        "/move-queued/",
+        "/audit/",
+        "/ramps/",
+    )
+    to_read = {"/admin/worker-groups/", "/admin/audit/", "/admin/ramps/"}
     for path in every_page(shop):
         if not any(part in path for part in writable) or path in to_read:
             answer = staff.client.post(path, {"csrfmiddlewaretoken": token})
@@ -126,6 +136,7 @@ def test_what_is_not_there_is_not_found() -> None:
         "/admin/organizations/org_nothing/",
         "/admin/organizations/org_nothing/flags/",
         "/admin/worker-groups/wg_nothing/",
+        "/admin/ramps/ramp_nothing/",
         "/admin/runs/run_nothing/",
         "/admin/deployments/deployment_nothing/",
         "/admin/password_change/",

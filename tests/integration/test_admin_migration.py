@@ -265,6 +265,17 @@ class TestControlRoom:
         assert part.strip() in page
         assert "<html" not in part
 
+    def test_a_poll_that_saw_it_all_is_answered_with_nothing(self, staff: Staff) -> None:
+        """What has not changed is not put there again, nor read out again; a change is."""
+        seen = re.search(rf'hx-get="({ROOM}\?seen=\w+)"', staff.page(ROOM))
+        assert seen is not None
+        poll = {"hx-request": "true"}
+        assert staff.client.get(seen[1], headers=poll).status_code == 204
+        set_global_flags({PAID: 7}, **ORIGIN)
+        answer = staff.client.get(seen[1], headers=poll)
+        assert answer.status_code == 200
+        assert "7 %" in answer.content.decode()
+
     def test_it_costs_few_queries_whatever_there_is(
         self, staff: Staff, migration: Migrating
     ) -> None:

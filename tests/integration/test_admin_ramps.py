@@ -212,3 +212,20 @@ class TestFlagsPage:
         asked = {**staff.form(path), f"flag-{ON}": ""}
         page = staff.send(path, {**asked, "step": "review"}, 200)
         assert "Birch stays not enrolled (global_off). Nobody else moves." in page
+
+    def test_the_sentence_follows_the_form(self, staff: Staff) -> None:
+        """It speaks about what differs from what was shown, and is empty for what cannot be."""
+        make_tenant(title="Birch", plan="paid")
+        set_global_flags({ON: True}, **ORIGIN)
+        shown = {f"was-{PAID}": "null", f"was-{ON}": "true", f"flag-{ON}": "true"}
+
+        def said(typed: str, status: int = 200) -> str:
+            fields = {**shown, f"flag-{PAID}": typed}
+            answer = staff.client.get(FLAGS, {"sentence": "1", **fields})
+            assert answer.status_code == status
+            return answer.content.decode()
+
+        assert said("100").startswith("1 organization moves to MicroVM")
+        assert (said("0"), said(""), said("101")) == ("Nobody moves.", "", "")
+        del shown[f"was-{PAID}"]
+        said("5", status=400)

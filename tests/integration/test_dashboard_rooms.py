@@ -120,6 +120,8 @@ def test_a_default_that_staff_chose_is_shown_as_geography(shop: Shop) -> None:
     page = page_of(browser(shop.person), shop.room("regions"))
     assert "Runs that name no region go to deep-9" in page
     assert "deep-9-next" not in page
+    path = f"/api/v1/projects/{shop.tenant.project.ref}"
+    assert json_of(ApiClient(shop.person.token).get(path))["defaultRegion"] == "deep-9"
     staff = page_of(browser(make_person(is_staff=True)), shop.room("regions"))
     assert "deep-9-next" in staff
     assert shop.worker_queue in staff
@@ -242,6 +244,9 @@ def test_a_new_project_can_be_used_at_once(shop: Shop, owner: PersonWithToken) -
     assert narrowed.count('data-testid="run"') == 1
     assert made in narrowed
     assert "1 run in project mail" in narrowed
+    assert f'href="{shop.path(environment="stg")}?project=mail"' in narrowed
+    assert "Replace the key of Mail, Production" in page_of(client, shop.room("keys"))
+    assert f"Mail: {REGION}</h2>" in page_of(client, shop.room("regions"))
     assert page_of(client, shop.path(made)).count("Run ")
     page_of(client, f"{shop.path()}?project=none-of-these", status=404)
     again = submit(client, shop.room("settings/projects"), name="Mail")

@@ -193,6 +193,11 @@ def test_a_failing_service_is_left_alone_for_a_while(
     assert len(service.asked) == 1
 
 
+@pytest.mark.fault(
+    kills="the entitlements service: it hangs",
+    step="trigger",
+    expects="no trigger waits for it",
+)
 def test_a_replica_asks_without_ever_making_a_trigger_wait(
     service: EntitlementsService, postgres_url: str, tmp_path: Path, valkey: object
 ) -> None:

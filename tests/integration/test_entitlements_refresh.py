@@ -114,6 +114,11 @@ def test_silence_about_a_plan_is_no_statement(
     assert (now.plan, now.plan_source, now.has_access) == ("free", "staff", False)
 
 
+@pytest.mark.fault(
+    kills="the entitlements service, in any way",
+    step="asked about an organization",
+    expects="plan and access stay as they were last known, and operators see the outage",
+)
 @pytest.mark.parametrize(
     "mode",
     [
@@ -224,6 +229,11 @@ def test_a_fresh_organization_is_not_asked_about_again(
     assert service.asked == [org_id]
 
 
+@pytest.mark.fault(
+    kills="nothing: a replica sleeps past its claim",
+    step="asked about an organization",
+    expects="its answer, the older one, is not believed",
+)
 def test_an_answer_that_comes_after_its_claim_is_not_believed(
     service: EntitlementsService, refresher: Refresher, org_id: str
 ) -> None:
@@ -237,6 +247,11 @@ def test_an_answer_that_comes_after_its_claim_is_not_believed(
     assert organization(org_id).plan == "paid"
 
 
+@pytest.mark.fault(
+    kills="the replica that asks the entitlements service",
+    step="asked about an organization",
+    expects="another one asks when the claim is over",
+)
 def test_a_claim_whose_replica_died_is_taken_over(
     service: EntitlementsService, refresher: Refresher, org_id: str
 ) -> None:

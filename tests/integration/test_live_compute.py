@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
+from tests.calling import request
 from tests.live import COMPUTE_SUPERVISOR, GATEWAY, LiveStack
 from tests.servers import wait_until
 
@@ -27,7 +27,7 @@ def entitled(live_stack: LiveStack) -> LiveStack:
 def instances_of(stack: LiveStack) -> dict[str, str]:
     """Give the gateway's instances: name and status."""
     headers = {"authorization": f"Bearer {stack.gateway_token}"}
-    answer = httpx.get(f"{stack.gateway_url}/api/instances", headers=headers, timeout=10)
+    answer = request("GET", f"{stack.gateway_url}/api/instances", headers=headers)
     return {one["name"]: one["status"] for one in answer.json()["data"]}
 
 

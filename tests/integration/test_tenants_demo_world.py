@@ -69,6 +69,8 @@ def test_the_demo_world_is_complete(tmp_path: Path) -> None:
     assert (admin.is_staff, member.is_staff) == (True, False)
     assert get_project_for_person(caller.project.ref, member).ref == caller.project.ref
     assert authenticate(username=world["CROSSFADE_USER"], password=world["CROSSFADE_PASSWORD"])
+    password = world["CROSSFADE_MEMBER_PASSWORD"]
+    assert authenticate(username=world["CROSSFADE_MEMBER_USER"], password=password)
 
 
 def test_the_demo_world_has_its_worker_groups(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +21,9 @@ from runs.services.batches import create_batch
 from runs.services.trigger import trigger_run
 from tests.running import REGION, check_books, make_world, rows_of
 from tests.sizes import sized
-from webapp.api.ndjson import lines_of
+from webapp.api.batch_body import Upload, read_item
+from webapp.api.errors import ApiError
+from webapp.api.ndjson import Line, lines_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 # What PostgreSQL can hold; quotes, backslashes, braces and commas among it.
@@ -150,3 +154,52 @@ def test_lines_do_not_depend_on_how_they_arrive(
 def test_an_array_is_read_as_it_was_written(db: None, texts: list[str | None]) -> None:
     """PostgreSQL finds every text again, whatever characters it has."""
     assert rows_of("SELECT %s::text[]", array_text(texts)) == [(texts,)]
+
+
+# What lines of one upload may say: often the same, at times with a key or a list of their own.
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "payloadType": st.sampled_from(
+            ["application/json", "application/super+json", "text/plain"]
+        ),
+        "payloadSize": st.integers(0, 9),
+        "idempotencyKey": st.sampled_from(["", "a", "b" * 2000]),
+        "idempotencyKeyTTL": st.sampled_from(["1h", "7d", "nonsense"]),
+        "idempotencyKeyOptions": st.sampled_from([{"key": "typed"}, {"key": ["x", "y"]}]),
+        "tags": st.sampled_from(["one", ["one", "two"]]),
+        "metadata": st.sampled_from(['{"m":1}', {"m": 1}]),
+        "priority": st.sampled_from([1, 1.0, 0]),
+        "maxAttempts": st.sampled_from([1, 2]),
+        "test": st.booleans(),
+        "delay": st.sampled_from(["1h", "2h"]),
+        "concurrencyKey": st.sampled_from(["1", 1]),
+        "debounce": st.just({"key": "k", "delay": "1s"}),
+    },
+)
+LINES = st.lists(
+    st.fixed_dictionaries(
+        {"task": st.sampled_from(["hello", "other"]), "payload": st.sampled_from(["1", 1, None])},
+        optional={"options": OPTIONS | st.none()},
+    ),
+    max_size=12,
+)
+
+
+@given(LINES)
+def test_items_that_share_a_call_ask_for_what_they_would_alone(lines: list[dict[str, Any]]) -> None:
+    """Whatever came before it in the upload, an item is the item of its line."""
+    together = Upload(len(lines), "api", NOW, {})
+    for index, fields in enumerate(lines):
+        line = Line(1, json.dumps({"index": index, **fields}).encode(), is_too_long=False)
+        alone = Upload(len(lines), "api", NOW, {})
+        assert _outcome(line, together) == _outcome(line, alone)
+
+
+def _outcome(line: Line, upload: Upload) -> object:
+    try:
+        item = read_item(line, upload)
+    except ApiError as refused:
+        return refused.answer
+    own = {} if item.own is None else item.own._asdict()
+    return item.index, item.failure, replace(item.call, **own)

@@ -24,7 +24,7 @@ from webapp.api.errors import ApiError
 from webapp.api.ndjson import HEAD_BYTES, Line, lines_of
 from webapp.env import InvalidEnvironment, read_env
 
-UPLOAD = Upload(run_count=3, source="sdk", now=NOW)
+UPLOAD = Upload(run_count=3, source="sdk", now=NOW, calls={})
 ENVIRONMENT = {
     "DJANGO_SECRET_KEY": "s",
     "CROSSFADE_ENCRYPTION_KEYS": "k",

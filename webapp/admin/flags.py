@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib import messages
+from django.http import HttpResponse
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
@@ -47,7 +48,7 @@ from webapp.dashboard.words import count_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest
 
     from flags.catalog import FlagSpec
     from flags.selectors import RampView
@@ -109,8 +110,9 @@ class Difference(NamedTuple):
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def everyone(request: HttpRequest) -> HttpResponse:
-    """Show and change the values that hold for everyone."""
-    return _flags(request, Everyone())
+    """Show and change the values that hold for everyone; asked for it, say who would move."""
+    target = Everyone()
+    return _sentence(request, target) if "sentence" in request.GET else _flags(request, target)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -118,6 +120,15 @@ def one_organization(request: HttpRequest, organization_id: str) -> HttpResponse
     """Show and change the overrides of an organization."""
     organization = get_organization(organization_id).organization
     return _flags(request, OneOrganization(organization, get_global_values()))
+
+
+def _sentence(request: HttpRequest, target: Target) -> HttpResponse:
+    """Say who would move by what a form holds, while it is being filled in."""
+    specs = {key: spec for key, spec in specs_by_key().items() if not target.lock(spec)}
+    changes, problems = read_changes(specs, read_sent(request.GET.dict(), specs.values()))
+    consequence = target.consequence({change.key: change.new for change in changes})
+    said = "" if consequence is None or problems else consequence.sentence
+    return HttpResponse(said, content_type="text/plain; charset=utf-8")
 
 
 def _flags(request: HttpRequest, target: Target) -> HttpResponse:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
+from django.http import HttpResponse
+from django.template.loader import render_to_string
 from django.views.decorators.http import require_safe
 
 from deployments.selectors import list_worker_groups
@@ -35,12 +38,13 @@ from webapp.admin.tables import Table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest
 
     from flags.selectors import RampView
     from ledger.selectors import AuditEntry
     from rollout.standing import Standing
 
+DIGEST_CHARS: Final = 16
 LAST_CHANGES: Final = 10
 SHOWN: Final = ("When", "Who", "What", "Key", "Change", "Undo")
 MOVES_ORGANIZATIONS: Final = sorted(
@@ -52,19 +56,27 @@ SHARE_OF: Final = timedelta(hours=1)
 
 @require_safe
 def room(request: HttpRequest) -> HttpResponse:
-    """Show the control room, or the part of it that is kept fresh."""
+    """Show the control room, or the part of it that is kept fresh.
+
+    A poll that has seen what there is is answered with nothing, so that nothing is read out again.
+    """
     now = datetime.now(UTC)
     facts = _facts(now)
-    part = "_room.html" if request.headers.get("HX-Request") else "migration.html"
+    context = {
+        "headline": headline(facts),
+        "banners": banners(facts),
+        "dials": dials(facts),
+        "health": health(facts),
+    }
+    shown = render_to_string("operators/_room_facts.html", context, request)
+    digest = hashlib.sha256(shown.encode()).hexdigest()[:DIGEST_CHARS]
+    if request.headers.get("HX-Request"):
+        if request.GET.get("seen") == digest:
+            return HttpResponse(status=204)
+        return page(request, "_room.html", title="Migration", shown=shown, digest=digest)
+    changes = _changes(list_audit(keys=MOVES_ORGANIZATIONS, limit=LAST_CHANGES).rows, now)
     return page(
-        request,
-        part,
-        title="Migration",
-        headline=headline(facts),
-        banners=banners(facts),
-        dials=dials(facts),
-        health=health(facts),
-        changes=_changes(list_audit(keys=MOVES_ORGANIZATIONS, limit=LAST_CHANGES).rows, now),
+        request, "migration.html", title="Migration", shown=shown, digest=digest, changes=changes
     )
 
 

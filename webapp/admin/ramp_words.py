@@ -23,7 +23,7 @@ STATES: Final[Mapping[RampState, Word]] = {
     RampState.ABORTED: Word("Aborted", "idle"),
 }
 HEADERS: Final = ("Dial", "State", "Value", "Step", "Next", "Schedule", "Created")
-STEP_HEADERS: Final = ("Step", "Dial", "Holds for", "Begins", "")
+STEP_HEADERS: Final = ("Step", "Dial", "Holds for", "Begins", "Stands")
 
 
 class Track(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime
+from operator import itemgetter
 from typing import Annotated, Final, NamedTuple
 
 from annotated_types import MaxLen, MinLen
@@ -25,14 +26,17 @@ from webapp.api.ndjson import Line
 from webapp.api.trigger_body import (
     MAX_KEY,
     MAX_TASK_ID,
+    NO_OPTIONS,
     Headers,
     KeyOptions,
     Options,
     Text,
     TriggerBody,
+    TriggerOptions,
     body_problems,
     call_of,
     indexed_key,
+    own_of,
     shown_key,
     source_of,
 )
@@ -65,6 +69,7 @@ class Upload(NamedTuple):
     run_count: int
     source: str
     now: datetime
+    calls: dict[object, TriggerCall]  # by what they ask for: most items ask for the same
 
 
 def new_batch(body: BatchBody, headers: Headers) -> NewBatch:
@@ -84,7 +89,7 @@ def new_batch(body: BatchBody, headers: Headers) -> NewBatch:
 
 def upload_of(headers: Headers, *, run_count: int, now: datetime) -> Upload:
     """Give what is the same for all lines of an upload."""
-    return Upload(run_count, source_of(headers), now)
+    return Upload(run_count, source_of(headers), now, {})
 
 
 def read_item(line: Line, upload: Upload) -> BatchItem:
@@ -99,14 +104,35 @@ def read_item(line: Line, upload: Upload) -> BatchItem:
     body = _parse(line)
     _check_index(body.index, upload)
     try:
-        call = call_of(
-            body, task=body.task, now=upload.now, source=upload.source, function=FUNCTION
-        )
+        return _item(body, upload)
     except Refused as refused:
         return _failed(body.index, body.task, ItemFailure(UNPROCESSABLE, str(refused)), upload)
     except Invalid as invalid:
         raise _bad_item(f"item {body.index}", invalid.problems) from None
-    return BatchItem(body.index, call)
+
+
+_OWN_OPTIONS: Final = frozenset({"idempotencyKey", "idempotencyKeyOptions", "idempotencyKeyTTL"})
+# What options say but that; items that agree on it ask for the same.
+_SHARED: Final = itemgetter(
+    *(name for name in TriggerOptions.model_fields if name not in _OWN_OPTIONS)
+)
+
+
+def _item(body: ItemBody, upload: Upload) -> BatchItem:
+    """Give the item of a body, with the call of an earlier one that asks for the same."""
+    asked = (body.task, _SHARED((body.options or NO_OPTIONS).__dict__))
+    try:
+        call = upload.calls.get(asked)
+    except TypeError:  # lists and objects: tags, metadata
+        return BatchItem(body.index, _call(body, upload))
+    if call is None:
+        call = upload.calls[asked] = _call(body, upload)
+        return BatchItem(body.index, call)
+    return BatchItem(body.index, call, own=own_of(body, call.payload_type))
+
+
+def _call(body: ItemBody, upload: Upload) -> TriggerCall:
+    return call_of(body, task=body.task, now=upload.now, source=upload.source, function=FUNCTION)
 
 
 def _parse(line: Line) -> ItemBody:

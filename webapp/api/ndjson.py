@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-READ_BYTES: Final = 16 * 1024
+READ_BYTES: Final = 64 * 1024
 HEAD_BYTES: Final = 64 * 1024
 
 
@@ -32,13 +32,24 @@ def lines_of(read: Callable[[int], bytes], *, most_bytes: int) -> Iterator[Line]
     while piece := read(READ_BYTES):
         first, *others = piece.split(b"\n")
         held.add(first)
-        for part in others:
-            if line := held.line(number):
-                yield line
+        if not others:
+            continue
+        if line := held.line(number):
+            yield line
+        for data in others[:-1]:  # most lines begin and end in one piece
             number += 1
-            held = _Held(most_bytes, part)
+            if data and not data.isspace():
+                yield _line(number, data, len(data), most_bytes)
+        number += 1
+        held = _Held(most_bytes, others[-1])
     if line := held.line(number):
         yield line
+
+
+def _line(number: int, data: bytes, size: int, most_bytes: int) -> Line:
+    if size <= most_bytes:
+        return Line(number, data, is_too_long=False)
+    return Line(number, data[:HEAD_BYTES], is_too_long=True)
 
 
 class _Held:
@@ -65,6 +76,4 @@ class _Held:
         data = b"".join(self._parts)
         if data.isspace() or not data:
             return None
-        if self._size <= self._most_bytes:
-            return Line(number, data, is_too_long=False)
-        return Line(number, data[:HEAD_BYTES], is_too_long=True)
+        return _line(number, data, self._size, self._most_bytes)

@@ -14,6 +14,7 @@ from annotated_types import MaxLen
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from runs.batches import Own
 from runs.calls import (
     DEFAULT_KEY_TTL_S,
     MAX_INT32,
@@ -217,6 +218,18 @@ def call_of(
     )
 
 
+def own_of(body: TriggerBody, payload_type: str) -> Own:
+    """Give what `call_of` makes of a body's payload and key, or raise `Invalid`."""
+    options = body.options if body.options is not None else NO_OPTIONS
+    key = options.idempotencyKey or None
+    return Own(
+        _payload_text(body, payload_type),
+        indexed_key(key),
+        shown_key(options.idempotencyKeyOptions) or key,
+        key_ttl_s(options.idempotencyKeyTTL, default_s=DEFAULT_KEY_TTL_S),
+    )
+
+
 def _parse(raw: bytes) -> TriggerBody:
     if not raw.strip():
         raise Invalid("Request body is empty")
@@ -325,10 +338,12 @@ def _request_key(headers: Headers) -> str | None:
 
 def indexed_key(key: str | None) -> str | None:
     """Give a key as an index can hold it: one of more bytes than that is known by its digest."""
-    data = (key or "").encode()
+    if not key:
+        return None
+    data = key.encode()
     if len(data) > MAX_INDEXED_BYTES:
         return f"sha256:{sha256(data).hexdigest()}"
-    return key or None
+    return key
 
 
 def source_of(headers: Headers) -> str:

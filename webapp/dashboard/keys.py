@@ -53,6 +53,11 @@ class EnvironmentKeys(NamedTuple):
     current: KeyRow | None
     ending: Sequence[KeyRow]
 
+    @property
+    def label(self) -> str:
+        """What the environment is called among the organization's."""
+        return f"{self.project}, {self.name}" if self.project else self.name
+
 
 @login_required
 @require_safe

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from tests.calling import request
 from tests.fault.chaos.storm import MARKING
 from tests.servers import wait_until
 
@@ -71,7 +72,7 @@ class Callers:
 
         def _answered() -> bool:
             try:
-                answer = httpx.request(
+                answer = request(
                     method,
                     f"{self._stack.url}{path}",
                     headers={
@@ -79,7 +80,6 @@ class Callers:
                         "x-trigger-request-idempotency-key": key,
                     },
                     content=None if body is None else json.dumps(body),
-                    timeout=30,
                 )
             except httpx.TransportError:
                 self._stopped.wait(PAUSE_S)

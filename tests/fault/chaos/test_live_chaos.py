@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.fault.chaos.verdict import judge
 from tests.sizes import IS_LONG, sized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from tests.fault.chaos.storm import Kill
@@ -49,10 +50,15 @@ def test_nothing_is_lost_in_a_storm(live_stack: LiveStack, shared_file: Path) ->
     took_s = time.monotonic() - began_s
     sys.stdout.write(
         f"storm {SEED}: {len(runs)} runs, {KILLS} kills, {took_s:.0f} s: {verdict.attempts} marked"
-        f" attempts, {dict(verdict.statuses)}\n"
+        f" attempts, {dict(verdict.statuses)}, not completed: {failures_of(runs)}\n"
     )
     assert len(callers.acknowledged) == RUNS
     assert verdict[:4] == ([], [], [], []), f"seed {SEED}: {verdict}"
+
+
+def failures_of(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Count the runs that did not complete, by task."""
+    return dict(Counter(run["taskIdentifier"] for run in runs.values() if not run["isSuccess"]))
 
 
 def kill_all(stack: LiveStack, kills: Iterable[Kill], began_s: float) -> None:
