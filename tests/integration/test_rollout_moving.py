@@ -23,6 +23,7 @@ from tests.running import (
     REGION,
     change,
     check_books,
+    empty_memory,
     failed,
     make_due,
     make_version,
@@ -149,6 +150,7 @@ def test_all_regions_at_once_are_each_of_them(migrating: Migrating, to: str) -> 
     REGIONS.reload()
     migrating.trigger()
     migrating.override(value=None)
+    empty_memory()
     migrating.trigger()
     migrating.trigger(region="eu-1")
     with CaptureQueriesContext(connection) as asked:
