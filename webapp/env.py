@@ -32,6 +32,18 @@ class InvalidEnvironment(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TemplatesEnv:
+    """Which compute templates a deploy has built, and by whom."""
+
+    gateway_url: str  # COMPUTE_GATEWAY_URL: "" when there is none
+    gateway_token: str  # COMPUTE_GATEWAY_AUTH_TOKEN: "" when it needs none
+    presets: tuple[str, ...]  # COMPUTE_TEMPLATE_MACHINE_PRESETS: what deploys prepare
+    presets_required: tuple[str, ...]  # COMPUTE_TEMPLATE_MACHINE_PRESETS_REQUIRED
+    shadow_percent: int  # COMPUTE_TEMPLATE_SHADOW_ROLLOUT_PCT: of the organizations
+    all_regions: bool  # COMPUTE_TEMPLATE_ALL_REGIONS: not only where runs go by default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EntitlementsEnv:
     """The service that says what organizations pay."""
 
@@ -73,12 +85,7 @@ class Env:
     max_polls: int  # CROSSFADE_MAX_POLLS: dequeues that may wait at once; half the threads at most
     retry_warm_start_threshold_ms: int  # RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS
     batch_rate_limit: tuple[int, int, int] | None  # BATCH_RATE_LIMIT: most, refill, per seconds
-    compute_gateway_url: str  # COMPUTE_GATEWAY_URL: "" when there is none
-    compute_gateway_auth_token: str  # COMPUTE_GATEWAY_AUTH_TOKEN: "" when it needs none
-    template_presets: tuple[str, ...]  # COMPUTE_TEMPLATE_MACHINE_PRESETS: what deploys prepare
-    template_presets_required: tuple[str, ...]  # COMPUTE_TEMPLATE_MACHINE_PRESETS_REQUIRED
-    template_shadow_percent: int  # COMPUTE_TEMPLATE_SHADOW_ROLLOUT_PCT: of the organizations
-    template_all_regions: bool  # COMPUTE_TEMPLATE_ALL_REGIONS: not only where runs go by default
+    templates: TemplatesEnv
     machine_presets_file: str  # MACHINE_PRESETS_OVERRIDE_PATH: "" for the public figures
     flags_require_reason: bool  # FLAGS_REQUIRE_REASON: staff writes without X-Reason are refused
     entitlements: EntitlementsEnv
@@ -96,7 +103,6 @@ def read_env(source: Mapping[str, str]) -> Env:
 
 def _read(reader: environ.Env) -> Env:
     mode = _mode(reader.str("CROSSFADE_MODE", default="production"))
-    presets = _presets(reader, "COMPUTE_TEMPLATE_MACHINE_PRESETS", (DEFAULT_MACHINE,))
     return Env(
         mode=mode,
         secret_key=_required(reader, "DJANGO_SECRET_KEY"),
@@ -141,12 +147,7 @@ def _read(reader: environ.Env) -> Env:
             reader, "RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS", 30_000, least=0
         ),
         batch_rate_limit=_bucket(reader, "BATCH_RATE_LIMIT"),
-        compute_gateway_url=_address(reader, "COMPUTE_GATEWAY_URL"),
-        compute_gateway_auth_token=reader.str("COMPUTE_GATEWAY_AUTH_TOKEN", default="").strip(),
-        template_presets=presets,
-        template_presets_required=_required_presets(reader, presets),
-        template_shadow_percent=_percent(reader, "COMPUTE_TEMPLATE_SHADOW_ROLLOUT_PCT"),
-        template_all_regions=_switch(reader, "COMPUTE_TEMPLATE_ALL_REGIONS"),
+        templates=_templates(reader),
         machine_presets_file=reader.str("MACHINE_PRESETS_OVERRIDE_PATH", default="").strip(),
         flags_require_reason=_switch(reader, "FLAGS_REQUIRE_REASON"),
         entitlements=_entitlements(reader),
@@ -207,6 +208,18 @@ def _bucket(reader: environ.Env, name: str) -> tuple[int, int, int] | None:
         )
     most, refill, refill_s = map(int, parts)
     return most, refill, refill_s
+
+
+def _templates(reader: environ.Env) -> TemplatesEnv:
+    presets = _presets(reader, "COMPUTE_TEMPLATE_MACHINE_PRESETS", (DEFAULT_MACHINE,))
+    return TemplatesEnv(
+        gateway_url=_address(reader, "COMPUTE_GATEWAY_URL"),
+        gateway_token=reader.str("COMPUTE_GATEWAY_AUTH_TOKEN", default="").strip(),
+        presets=presets,
+        presets_required=_required_presets(reader, presets),
+        shadow_percent=_percent(reader, "COMPUTE_TEMPLATE_SHADOW_ROLLOUT_PCT"),
+        all_regions=_switch(reader, "COMPUTE_TEMPLATE_ALL_REGIONS"),
+    )
 
 
 def _entitlements(reader: environ.Env) -> EntitlementsEnv:
