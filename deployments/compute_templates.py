@@ -35,7 +35,7 @@ from ledger.services import ledger_write
 from tenants.crypto import hash_secret, new_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from compute.contracts import TemplateCreateResponse
     from deployments.template_mode import TemplateDecision
@@ -131,15 +131,31 @@ def request_templates(
         ],
         ignore_conflicts=True,
     )
-    rows = ComputeTemplate.objects.filter(worker_id=version.worker_id)
+    known = ComputeTemplate.objects.select_for_update().filter(worker_id=version.worker_id)
+    rows = list(known.order_by("id"))
     if again:
-        for row in rows.select_for_update().filter(status=_S.FAILED).order_by("id"):
-            _ask_again(row)
-        rows.update(is_required=Q(preset__in=presets.required), **said)
-    pending = rows.filter(status=_S.PENDING, region__in=decision.regions)
-    for region in set(pending.values_list("region", flat=True)) if announce else ():
+        _renew(rows, presets, said)
+    pending = [row for row in rows if row.status == _S.PENDING and row.region in decision.regions]
+    for region in {row.region for row in pending} if announce else ():
         announce_templates(version.worker_id, region)
-    return pending.count()
+    return len(pending)
+
+
+def _renew(rows: Iterable[ComputeTemplate], presets: Presets, said: Mapping[str, str]) -> None:
+    """Try anew what was given up, and let every row say what holds for it now."""
+    for row in rows:
+        if row.status == _S.FAILED:
+            _ask_again(row)
+    other = [
+        row.id
+        for row in rows
+        if (row.mode, row.reason) != (said["mode"], said["reason"])
+        or row.is_required != (row.preset in presets.required)
+    ]
+    if other:
+        ComputeTemplate.objects.filter(id__in=other).update(
+            is_required=Q(preset__in=presets.required), **said
+        )
 
 
 @transaction.atomic

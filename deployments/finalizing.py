@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Never
 
 import structlog
+from django.db import transaction
 
 from deployments.compute_templates import (
     free_ended_claims,
@@ -93,9 +94,10 @@ def finalize_with_templates(
     if decision.mode is TemplateMode.REQUIRED:
         deadline_s = time.monotonic() + build_timeout_s
         _require(wanted, version, decision, report=report, deadline_s=deadline_s)
-    done = _finalize(wanted)
-    if decision.mode is TemplateMode.SHADOW:
-        _ask_in_shadow(version, decision)
+    with transaction.atomic():  # one commit: a template in the shadow makes nobody wait for another
+        done = _finalize(wanted)
+        if decision.mode is TemplateMode.SHADOW:
+            _ask_in_shadow(version, decision)
     _note(wanted, decision, RESULTS[decision.mode])
     return done
 

@@ -34,7 +34,7 @@ MOST_SENT: Final = 100  # in one run; the next goes on
 
 def repair_compute_templates() -> int:
     """Take back what was left half-built and have what is due built; give how much. Each 5 s."""
-    if not settings.ENV.compute_gateway_url:
+    if not settings.ENV.templates.gateway_url:
         return 0
     return free_ended_claims() + send_due_templates(most=MOST_SENT)
 
@@ -45,7 +45,7 @@ def request_missing_templates() -> int:
     Who was enrolled after the last deploy, by a dial, an override or a plan, gets them here. What
     was given up stays so until somebody asks again.
     """
-    if not settings.ENV.compute_gateway_url:
+    if not settings.ENV.templates.gateway_url:
         return 0
     world, presets, asked, after = read_world(), template_presets(), 0, ""
     while subjects := list_current_subjects(after=after, most=PAGE):

@@ -123,24 +123,24 @@ def template_settings() -> TemplateSettings:
     """Give what the operator has set."""
     env = settings.ENV
     return TemplateSettings(
-        has_gateway=bool(env.compute_gateway_url),
-        all_regions=env.template_all_regions,
-        shadow_percent=env.template_shadow_percent,
+        has_gateway=bool(env.templates.gateway_url),
+        all_regions=env.templates.all_regions,
+        shadow_percent=env.templates.shadow_percent,
     )
 
 
 def template_presets() -> Presets:
     """Give the machines that are prepared."""
     env = settings.ENV
-    return Presets(names=env.template_presets, required=frozenset(env.template_presets_required))
+    return Presets(names=env.templates.presets, required=frozenset(env.templates.presets_required))
 
 
 def template_gateway() -> TemplateGateway:
     """Give the gateway, which has to be set."""
     env = settings.ENV
     return TemplateGateway(
-        url=env.compute_gateway_url,
-        token=env.compute_gateway_auth_token,
+        url=env.templates.gateway_url,
+        token=env.templates.gateway_token,
         callback_url=f"{env.public_url}{CALLBACK_PATH}",
     )
 

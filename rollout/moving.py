@@ -17,12 +17,12 @@ from flags.catalog import DEFAULT_GROUP, MIGRATION_ENABLED
 from flags.selectors import get_global_value, list_organizations_with
 from rollout.move_targets import find_obstacle, sources_for, target_for
 from runs.services.moving import MoveRecord, Moving, move_waiting
-from runs.waiting import Waiting, count_waiting, list_waiting
+from runs.waiting import Waiting, WaitingCount, count_waiting, list_waiting
 from tenants.errors import Conflict, Refused
 from tenants.selectors import get_organization
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Unpack
 
     from tenants.origin import Origin
@@ -48,6 +48,17 @@ class MovePreview:
     count: int
     by_queue: Mapping[str, int]  # the worker queues they wait on
     targets: tuple[str, ...]  # the worker queues they would go to
+
+
+NOTHING: Final = MovePreview(0, {}, ())
+
+
+class RegionPreview(NamedTuple):
+    """What a move of one region would take."""
+
+    region: str
+    preview: MovePreview
+    refusal: str  # why nothing can be moved there; "" when it can
 
 
 class MoveOutcome(NamedTuple):
@@ -98,28 +109,57 @@ def _plan(wish: MoveWish) -> _Plan:
         environments = get_organization(wish.organization_id).environments
         environment_ids = tuple(environment.id for environment in environments)
     snapshot = load_region_snapshot()
-    _refuse_obstacle(snapshot, wish)
+    obstacle = find_obstacle(snapshot, wish.region, wish.to, live_ids=_live_ids(wish.to))
+    if obstacle is not None:
+        raise (Conflict if obstacle.is_passing else Refused)(obstacle.message)
     queues = [row.master_queue for row in sources_for(snapshot, wish.region, wish.to)]
     wanted = Waiting(queues, environment_ids, _spared(wish))
     counts = count_waiting(wanted)
-    asked = [(count.project_id, count.worker_queue, count.requested_region) for count in counts]
-    targets = _targets(snapshot, wish, asked)
+    targets = _targets(snapshot, wish, [_asked(count) for count in counts])
+    return _Plan(wanted, targets, _preview(counts, targets))
+
+
+def preview_regions(to: str) -> list[RegionPreview]:
+    """Count what a move of each region would take now, of every organization; by region.
+
+    What waits is counted once for all of them.
+    """
+    snapshot, live_ids = load_region_snapshot(), _live_ids(to)
+    labels = sorted({row.region for row in snapshot.rows if row.region is not None})
+    sources = {
+        label: {row.master_queue for row in sources_for(snapshot, label, to)} for label in labels
+    }
+    spared = _spared(MoveWish("", to))
+    counts = count_waiting(Waiting(sorted(set().union(*sources.values())), None, spared))
+    found = []
+    for label in labels:
+        obstacle = find_obstacle(snapshot, label, to, live_ids=live_ids)
+        if obstacle is not None:
+            found.append(RegionPreview(label, NOTHING, obstacle.message))
+            continue
+        own = [count for count in counts if count.worker_queue in sources[label]]
+        targets = _targets(snapshot, MoveWish(label, to), [_asked(count) for count in own])
+        found.append(RegionPreview(label, _preview(own, targets), ""))
+    return found
+
+
+def _asked(count: WaitingCount) -> _Asked:
+    return count.project_id, count.worker_queue, count.requested_region
+
+
+def _preview(counts: Sequence[WaitingCount], targets: Mapping[_Asked, str]) -> MovePreview:
     by_queue: Counter[str] = Counter()
-    for count, key in zip(counts, asked, strict=True):
-        if key in targets:
+    for count in counts:
+        if _asked(count) in targets:
             by_queue[count.worker_queue] += count.count
-    preview = MovePreview(
+    return MovePreview(
         by_queue.total(), dict(sorted(by_queue.items())), tuple(sorted(set(targets.values())))
     )
-    return _Plan(wanted, targets, preview)
 
 
-def _refuse_obstacle(snapshot: RegionSnapshot, wish: MoveWish) -> None:
-    live_ids = load_live_group_ids() if wish.to == MICROVM else frozenset[str]()
-    obstacle = find_obstacle(snapshot, wish.region, wish.to, live_ids=live_ids)
-    if obstacle is None:
-        return
-    raise (Conflict if obstacle.is_passing else Refused)(obstacle.message)
+def _live_ids(to: str) -> frozenset[str]:
+    """Give the live groups, when a move needs one."""
+    return load_live_group_ids() if to == MICROVM else frozenset()
 
 
 def _spared(wish: MoveWish) -> list[str]:
@@ -129,7 +169,11 @@ def _spared(wish: MoveWish) -> list[str]:
     return list_organizations_with(MIGRATION_ENABLED, value=False)
 
 
-def _targets(snapshot: RegionSnapshot, wish: MoveWish, asked: list[_Asked]) -> Mapping[_Asked, str]:
+def _targets(
+    snapshot: RegionSnapshot, wish: MoveWish, asked: Sequence[_Asked]
+) -> Mapping[_Asked, str]:
+    if not asked:
+        return {}
     routings = list_routings(project_id for project_id, _, _ in asked)
     default_id = get_global_value(DEFAULT_GROUP)
     found: dict[_Asked, str] = {}

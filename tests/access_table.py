@@ -93,6 +93,7 @@ ROUTES: dict[str, Route] = {
     "GET /api/v1/deployments": Route(KEY),
     "POST /api/v1/deployments": Route(KEY, None, {"contentHash": "h"}),
     "GET /api/v1/deployments/current": Route(KEY),
+    "GET /api/v1/deployments/latest": Route(KEY),
     f"GET {DEPLOYMENT}": Route(KEY, 404),
     f"POST {DEPLOYMENT}/background-workers": Route(KEY, 404, REGISTER),
     f"POST {DEPLOYMENT}/cancel": Route(KEY, 404, {}),

@@ -8,8 +8,11 @@ from uuid import uuid4
 import pytest
 import redis
 from django.conf import settings
-from django.db import connection
+from django.contrib.contenttypes.management import create_contenttypes
+from django.db import connection, connections
+from django.db.models.signals import post_migrate
 
+from tests.emptying import QuickOperations
 from tests.live import live_session, live_stack, shared_file
 from tests.node_programs import node
 from tests.servers import SERVERS, Servers, start_postgres
@@ -96,7 +99,11 @@ def django_db_keepdb() -> bool:
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
     """Let tests that commit empty the audit afterwards, which a real database refuses.
 
-    The test of the refusal switches the trigger on again for its own transaction.
+    The test of the refusal switches the trigger on again for its own transaction. Nor does Django
+    make its permissions anew each time, which takes longer than to empty everything; nobody has any.
     """
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    post_migrate.disconnect(create_contenttypes)
+    connections["default"].ops = QuickOperations(connections["default"])
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE ledger_auditrow DISABLE TRIGGER ledger_auditrow_no_truncate")

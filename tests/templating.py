@@ -32,13 +32,14 @@ REGION = "us-east-1"
 def gateway(settings: Any) -> Generator[TemplateGateway, None, None]:
     """Give a scripted gateway that deploys use, for two presets of which one is required."""
     fake = TemplateGateway()
-    settings.ENV = replace(
-        settings.ENV,
-        compute_gateway_url=fake.url,
-        compute_gateway_auth_token="gateway-token",
-        template_presets=("small-1x", "small-2x"),
-        template_presets_required=("small-1x",),
+    templates = replace(
+        settings.ENV.templates,
+        gateway_url=fake.url,
+        gateway_token="gateway-token",
+        presets=("small-1x", "small-2x"),
+        presets_required=("small-1x",),
     )
+    settings.ENV = replace(settings.ENV, templates=templates)
     yield fake
     fake.close()
 

@@ -32,6 +32,18 @@ class InvalidEnvironment(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TemplatesEnv:
+    """Which compute templates a deploy has built, and by whom."""
+
+    gateway_url: str  # COMPUTE_GATEWAY_URL: "" when there is none
+    gateway_token: str  # COMPUTE_GATEWAY_AUTH_TOKEN: "" when it needs none
+    presets: tuple[str, ...]  # COMPUTE_TEMPLATE_MACHINE_PRESETS: what deploys prepare
+    presets_required: tuple[str, ...]  # COMPUTE_TEMPLATE_MACHINE_PRESETS_REQUIRED
+    shadow_percent: int  # COMPUTE_TEMPLATE_SHADOW_ROLLOUT_PCT: of the organizations
+    all_regions: bool  # COMPUTE_TEMPLATE_ALL_REGIONS: not only where runs go by default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EntitlementsEnv:
     """The service that says what organizations pay."""
 
@@ -79,6 +91,7 @@ class Env:
     timeout_pending_cancel_ms: int  # RUN_ENGINE_TIMEOUT_PENDING_CANCEL
     timeout_suspended_ms: int  # RUN_ENGINE_TIMEOUT_SUSPENDED
     max_duration_grace_ms: int  # RUN_ENGINE_MAX_DURATION_GRACE_MS: what runners get to end it first
+    deploy_timeout_ms: int  # DEPLOY_TIMEOUT_MS: what nobody finished by then has timed out
     retention_days_free: int  # RUN_RETENTION_DAYS_FREE: 0 keeps runs for ever
     retention_days_paid: int  # RUN_RETENTION_DAYS_PAID
     retention_days_enterprise: int  # RUN_RETENTION_DAYS_ENTERPRISE: of unknown plans too
@@ -86,12 +99,7 @@ class Env:
     max_polls: int  # CROSSFADE_MAX_POLLS: dequeues that may wait at once; half the threads at most
     retry_warm_start_threshold_ms: int  # RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS
     batch_rate_limit: tuple[int, int, int] | None  # BATCH_RATE_LIMIT: most, refill, per seconds
-    compute_gateway_url: str  # COMPUTE_GATEWAY_URL: "" when there is none
-    compute_gateway_auth_token: str  # COMPUTE_GATEWAY_AUTH_TOKEN: "" when it needs none
-    template_presets: tuple[str, ...]  # COMPUTE_TEMPLATE_MACHINE_PRESETS: what deploys prepare
-    template_presets_required: tuple[str, ...]  # COMPUTE_TEMPLATE_MACHINE_PRESETS_REQUIRED
-    template_shadow_percent: int  # COMPUTE_TEMPLATE_SHADOW_ROLLOUT_PCT: of the organizations
-    template_all_regions: bool  # COMPUTE_TEMPLATE_ALL_REGIONS: not only where runs go by default
+    templates: TemplatesEnv
     machine_presets_file: str  # MACHINE_PRESETS_OVERRIDE_PATH: "" for the public figures
     flags_require_reason: bool  # FLAGS_REQUIRE_REASON: staff writes without X-Reason are refused
     entitlements: EntitlementsEnv
@@ -109,7 +117,6 @@ def read_env(source: Mapping[str, str]) -> Env:
 
 def _read(reader: environ.Env) -> Env:
     mode = _mode(reader.str("CROSSFADE_MODE", default="production"))
-    presets = _presets(reader, "COMPUTE_TEMPLATE_MACHINE_PRESETS", (DEFAULT_MACHINE,))
     return Env(
         mode=mode,
         secret_key=_required(reader, "DJANGO_SECRET_KEY"),
@@ -144,6 +151,7 @@ def _read(reader: environ.Env) -> Env:
         ),
         timeout_suspended_ms=_whole(reader, "RUN_ENGINE_TIMEOUT_SUSPENDED", 600_000, least=1),
         max_duration_grace_ms=_whole(reader, "RUN_ENGINE_MAX_DURATION_GRACE_MS", 60_000, least=0),
+        deploy_timeout_ms=_whole(reader, "DEPLOY_TIMEOUT_MS", 480_000, least=1),
         retention_days_free=_days(reader, "RUN_RETENTION_DAYS_FREE", 30),
         retention_days_paid=_days(reader, "RUN_RETENTION_DAYS_PAID", 90),
         retention_days_enterprise=_days(reader, "RUN_RETENTION_DAYS_ENTERPRISE", 365),
@@ -155,12 +163,7 @@ def _read(reader: environ.Env) -> Env:
             reader, "RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS", 30_000, least=0
         ),
         batch_rate_limit=_bucket(reader, "BATCH_RATE_LIMIT"),
-        compute_gateway_url=_address(reader, "COMPUTE_GATEWAY_URL"),
-        compute_gateway_auth_token=reader.str("COMPUTE_GATEWAY_AUTH_TOKEN", default="").strip(),
-        template_presets=presets,
-        template_presets_required=_required_presets(reader, presets),
-        template_shadow_percent=_percent(reader, "COMPUTE_TEMPLATE_SHADOW_ROLLOUT_PCT"),
-        template_all_regions=_switch(reader, "COMPUTE_TEMPLATE_ALL_REGIONS"),
+        templates=_templates(reader),
         machine_presets_file=reader.str("MACHINE_PRESETS_OVERRIDE_PATH", default="").strip(),
         flags_require_reason=_switch(reader, "FLAGS_REQUIRE_REASON"),
         entitlements=_entitlements(reader),
@@ -224,22 +227,37 @@ def _bucket(reader: environ.Env, name: str) -> tuple[int, int, int] | None:
 
 
 def _artifact_storage(reader: environ.Env) -> ArtifactStorageEnv:
-    bucket, key_id, secret = (
-        str(reader.str(f"ARTIFACT_STORAGE_S3_{name}", default="")).strip()
-        for name in ("BUCKET", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
-    )
+    key_id = _text(reader, "ARTIFACT_STORAGE_S3_ACCESS_KEY_ID")
+    secret = _text(reader, "ARTIFACT_STORAGE_S3_SECRET_ACCESS_KEY")
     if bool(key_id) != bool(secret):
         raise InvalidEnvironment(
             "ARTIFACT_STORAGE_S3_ACCESS_KEY_ID and ARTIFACT_STORAGE_S3_SECRET_ACCESS_KEY"
             " go together: set both or none"
         )
     return ArtifactStorageEnv(
-        bucket=bucket,
+        bucket=_text(reader, "ARTIFACT_STORAGE_S3_BUCKET"),
         endpoint_url=_address(reader, "ARTIFACT_STORAGE_S3_ENDPOINT_URL"),
-        region=str(reader.str("ARTIFACT_STORAGE_S3_REGION", default="")).strip(),
+        region=_text(reader, "ARTIFACT_STORAGE_S3_REGION"),
         access_key_id=key_id,
         secret_access_key=secret,
-        prefix=str(reader.str("ARTIFACT_STORAGE_S3_PREFIX", default="")).strip().strip("/"),
+        prefix=_text(reader, "ARTIFACT_STORAGE_S3_PREFIX").strip("/"),
+    )
+
+
+def _text(reader: environ.Env, name: str) -> str:
+    """Read a text without what surrounds it; "" when it is unset."""
+    return str(reader.str(name, default="")).strip()
+
+
+def _templates(reader: environ.Env) -> TemplatesEnv:
+    presets = _presets(reader, "COMPUTE_TEMPLATE_MACHINE_PRESETS", (DEFAULT_MACHINE,))
+    return TemplatesEnv(
+        gateway_url=_address(reader, "COMPUTE_GATEWAY_URL"),
+        gateway_token=reader.str("COMPUTE_GATEWAY_AUTH_TOKEN", default="").strip(),
+        presets=presets,
+        presets_required=_required_presets(reader, presets),
+        shadow_percent=_percent(reader, "COMPUTE_TEMPLATE_SHADOW_ROLLOUT_PCT"),
+        all_regions=_switch(reader, "COMPUTE_TEMPLATE_ALL_REGIONS"),
     )
 
 

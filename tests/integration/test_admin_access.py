@@ -32,8 +32,8 @@ def every_page(shop: Shop) -> list[str]:
         "group_id": make_worker_group().id,
         "run_id": shop.trigger(),
         "deployment_id": list_any_deployments().rows[0].deployment.id,
-        "ramp_id": draft(),
         "audit_id": str(list_audit().rows[0].id),
+        "ramp_id": draft(),
     }
     return [
         reverse(f"admin:{name}", args=[ids[key] for key in re.findall(r"<str:(\w+)>", route)])

@@ -261,6 +261,19 @@ def test_broken_builder_fails_no_deploy(
     assert set(states().values()) == {"PENDING"}
 
 
+def test_templates_that_cannot_even_be_asked_for_fail_no_deploy(
+    author: Author, tenant: Tenant, gateway: TemplateGateway
+) -> None:
+    """A shadow deploy is done in one commit, and a fault about its templates is only theirs."""
+    enroll(tenant)
+    started = deploying(author)
+    change("ALTER TABLE deployments_computetemplate RENAME TO deployments_gone")
+    assert author.finalize(started["id"]).status_code == 200
+    change("ALTER TABLE deployments_gone RENAME TO deployments_computetemplate")
+    assert status_of(started) == "DEPLOYED"
+    assert request_missing_templates() == 1
+
+
 # -- enrolled after the deploy --------------------------------------------------------------------
 
 

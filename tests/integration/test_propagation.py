@@ -141,14 +141,35 @@ def check_liveness(replicas: Replicas) -> None:
     assert replicas.seconds_until(MIGRATED) < LIVENESS_WITHIN_S
 
 
+def check_ramp(replicas: Replicas) -> None:
+    """Let a ramp take a step: no reconciler runs here, each replica works it out, and on time."""
+    free = "computeMigrationFreePercentage"
+    hold_s = 3
+    steps = [{"value": 0, "holdSeconds": hold_s}, {"value": 100, "holdSeconds": 3600}]
+    created = replicas.writer.post(
+        f"{API}/ramps", json={"flag": free, "steps": steps}, headers=replicas.staff
+    )
+    start = Change("POST", f"/ramps/{created.json()['id']}/start", {}, OUT)
+    began = time.monotonic()
+    replicas.check(start, within_s=WITHIN_S)
+    replicas.made.beat()
+    for replica in (replicas.other, replicas.writer):
+        wait_until(lambda replica=replica: replicas.decide(replica) == MIGRATED, timeout_s=SEEN_S)  # type: ignore[misc]
+    assert time.monotonic() - began >= hold_s
+    flags = replicas.other.get(f"{API}/feature-flags", headers=replicas.staff).json()["flags"]
+    assert flags[free] == 100
+
+
 def test_a_change_is_seen_everywhere_within_a_second(replicas: Replicas) -> None:
     """Overrides, flags, the kill switch, worker groups, plans and routing alike.
 
-    A heartbeat and its absence are no change of the ledger: every replica looks for itself.
+    A heartbeat and its absence are no change of the ledger: every replica looks for itself. So is a
+    step of a ramp, which takes effect without a job.
     """
     for change in changes_for(replicas.made):
         replicas.check(change, within_s=WITHIN_S)
     check_liveness(replicas)
+    check_ramp(replicas)
 
 
 @pytest.mark.fault(
@@ -176,22 +197,3 @@ def test_without_valkey_a_change_is_seen_within_the_reload_interval(
         servers.need_valkey()
     assert replicas.seconds_until(changes[2].decision) < SEEN_S
     replicas.check(changes[3], within_s=within_s)
-
-
-def test_a_step_of_a_ramp_takes_effect_everywhere_without_a_job(replicas: Replicas) -> None:
-    """No reconciler runs here: each replica works the step out for itself, and on time."""
-    free = "computeMigrationFreePercentage"
-    hold_s = 3
-    steps = [{"value": 0, "holdSeconds": hold_s}, {"value": 100, "holdSeconds": 3600}]
-    created = replicas.writer.post(
-        f"{API}/ramps", json={"flag": free, "steps": steps}, headers=replicas.staff
-    )
-    start = Change("POST", f"/ramps/{created.json()['id']}/start", {}, OUT)
-    began = time.monotonic()
-    replicas.check(start, within_s=WITHIN_S)
-    replicas.made.beat()
-    for replica in (replicas.other, replicas.writer):
-        wait_until(lambda replica=replica: replicas.decide(replica) == MIGRATED, timeout_s=SEEN_S)  # type: ignore[misc]
-    assert time.monotonic() - began >= hold_s
-    flags = replicas.other.get(f"{API}/feature-flags", headers=replicas.staff).json()["flags"]
-    assert flags[free] == 100

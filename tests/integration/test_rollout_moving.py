@@ -6,12 +6,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from deployments.region_snapshot import REGIONS
 from deployments.worker_groups import RoutingChanges, set_project_routing, update_worker_group
 from flags.services import set_organization_flags
 from ledger.selectors import current_revision, list_audit
+from rollout.moving import NOTHING, MovePreview, MoveWish, preview_move, preview_regions
 from runs.reconcilers import release_due_runs, release_waiting_versions
+from tenants.errors import Conflict, Refused
 from tests.api_client import ApiClient, json_of
 from tests.factories import NOW, ORIGIN, make_person, make_tenant, make_worker_group
 from tests.migrating import Migrating, make_migrating
@@ -19,6 +23,7 @@ from tests.running import (
     REGION,
     change,
     check_books,
+    empty_memory,
     failed,
     make_due,
     make_version,
@@ -135,6 +140,34 @@ def test_one_organizations_runs_only(staff: ApiClient, migrating: Migrating) -> 
     assert run_of(stays).worker_queue == migrating.backing_queue
     assert run_of(goes.id).worker_queue == migrating.world.queue
     json_of(move(staff, org="org_x"), 404)
+
+
+@pytest.mark.parametrize("to", ["CONTAINER", "MICROVM"])
+def test_all_regions_at_once_are_each_of_them(migrating: Migrating, to: str) -> None:
+    """The overview says of every region what its own preview says, and counts once for all."""
+    for number in range(5):
+        make_worker_group(name=f"eu-{number}", fields={"region": f"eu-{number}"})
+    REGIONS.reload()
+    migrating.trigger()
+    migrating.override(value=None)
+    empty_memory()
+    migrating.trigger()
+    migrating.trigger(region="eu-1")
+    with CaptureQueriesContext(connection) as asked:
+        found = preview_regions(to)
+    assert [one.region for one in found] == [*(f"eu-{number}" for number in range(5)), REGION]
+    assert sum("runs_readyentry" in query["sql"] for query in asked.captured_queries) == 1
+    for one in found:
+        assert (one.preview, one.refusal) == alone(one.region, to)
+    assert sum(one.preview.count for one in found) == 1
+
+
+def alone(region: str, to: str) -> tuple[MovePreview, str]:
+    """Preview one region."""
+    try:
+        return preview_move(MoveWish(region, to)), ""
+    except (Conflict, Refused) as error:
+        return NOTHING, str(error)
 
 
 class TestWhatStays:

@@ -136,6 +136,7 @@ def test_what_cannot_be_done_is_refused(staff: ApiClient) -> None:
     act(staff, first, "start", 409)
     act(staff, {"id": "ramp_x"}, "start", 404)
     act(staff, first, "explode", 404)
+    json_of(staff.post(f"{RAMPS}/{first['id']}/pause", {"value": 3}), 400)
 
 
 def test_the_newest_ramps_come_first(staff: ApiClient) -> None:

@@ -19,19 +19,19 @@ PRESETS, REQUIRED = "COMPUTE_TEMPLATE_MACHINE_PRESETS", "COMPUTE_TEMPLATE_MACHIN
 def test_without_variables_there_is_no_gateway_and_one_preset() -> None:
     """Nothing set means no templates, and the default machine when there is a gateway."""
     env = read_env(ENVIRONMENT)
-    assert (env.compute_gateway_url, env.compute_gateway_auth_token) == ("", "")
-    assert env.template_presets == env.template_presets_required == ("small-1x",)
-    assert (env.template_shadow_percent, env.template_all_regions) == (0, False)
+    assert (env.templates.gateway_url, env.templates.gateway_token) == ("", "")
+    assert env.templates.presets == env.templates.presets_required == ("small-1x",)
+    assert (env.templates.shadow_percent, env.templates.all_regions) == (0, False)
 
 
 def test_required_presets_are_all_unless_some_are_named() -> None:
     """Each list keeps its order and names a preset once."""
     env = read_env({**ENVIRONMENT, PRESETS: "micro, small-2x,micro"})
-    assert env.template_presets == env.template_presets_required == ("micro", "small-2x")
+    assert env.templates.presets == env.templates.presets_required == ("micro", "small-2x")
     env = read_env({**ENVIRONMENT, PRESETS: "micro,small-2x", REQUIRED: "small-2x"})
-    assert env.template_presets_required == ("small-2x",)
+    assert env.templates.presets_required == ("small-2x",)
     env = read_env({**ENVIRONMENT, "COMPUTE_GATEWAY_URL": "http://gateway:1/base/"})
-    assert env.compute_gateway_url == "http://gateway:1/base"
+    assert env.templates.gateway_url == "http://gateway:1/base"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from django.urls import reverse
 
 from deployments.regions import CONTAINER, MANAGED, MICROVM, region_snapshot
+from deployments.template_states import TemplateState
 from flags.ramps import RampState
 from webapp.admin.ramp_words import Track, position_text, track_of
 from webapp.admin.tables import Cell, Fact, facts, word
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rollout.standing import DialStanding, Standing
     from tenants.entitlements.claims import Outage
     from webapp.admin.arrival import Arrival
+    from webapp.dashboard.words import Tone
 
 SETTLING_S: Final = 15.0  # how long after a replica's report its being behind is no news
 
@@ -82,6 +84,7 @@ class RoomFacts:
     arrival: Arrival
     outage: Outage | None
     ramps: tuple[RampView, ...]  # running or paused
+    templates: Mapping[TemplateState, int]  # of the versions that new runs use
 
 
 def headline(room: RoomFacts) -> str:
@@ -206,9 +209,20 @@ def health(room: RoomFacts) -> tuple[Fact, ...]:
         reverse("admin:replicas"),
         room.arrival.text,
     )
+    lines["Templates"] = _templates_cell(room.templates)
     forced = f"{standing.forced_in} in, {standing.forced_out} out"
     lines["Forced by override"] = Cell(forced, href=reverse("admin:overrides"))
     return facts(lines)
+
+
+def _templates_cell(counts: Mapping[TemplateState, int]) -> Cell:
+    """Say how many of the prepared images there are, what is wrong first; nothing without any."""
+    failed, ready = counts.get(TemplateState.FAILED, 0), counts.get(TemplateState.READY, 0)
+    coming = sum(counts.values()) - failed - ready
+    parts = ((failed, "failed"), (coming, "coming"), (ready, "ready"))
+    text = ", ".join(f"{count} {what}" for count, what in parts if count)
+    tone: Tone = "bad" if failed else "live" if coming else "good"
+    return Cell(text, "word", tone, reverse("admin:deployments"))
 
 
 def _region_cell(region: RegionStanding) -> Cell:

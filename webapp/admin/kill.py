@@ -12,7 +12,6 @@ from django import forms
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from deployments.region_snapshot import load_region_snapshot
 from deployments.regions import CONTAINER
 from flags.catalog import MIGRATION_ENABLED
 from flags.ramps import RampState
@@ -21,9 +20,8 @@ from flags.services import kill_migration
 from flags.stored import GLOBAL
 from ledger.registry import LoadFailed
 from ledger.selectors import AuditEntry, current_revision, list_audit, list_replicas
-from rollout.moving import MoveWish, preview_move
+from rollout.moving import preview_regions
 from rollout.proposal import preview_global_flags
-from tenants.errors import Conflict, Refused
 from webapp.admin.arrival import arrival_of
 from webapp.admin.forms import MAX_REASON
 from webapp.admin.migration import live_ramps, standing_now
@@ -183,17 +181,15 @@ def _button(known: Foreseen | None) -> str:
 
 def _waiting() -> list[Waiting]:
     """Give what waits on MicroVM, region by region, with the way to move it back."""
-    snapshot = load_region_snapshot()
-    found = []
-    for region in sorted({row.region for row in snapshot.rows if row.region is not None}):
-        try:
-            preview = preview_move(MoveWish(region, CONTAINER))
-        except (Conflict, Refused):
-            continue  # a region without containers to move to
-        if preview.count:
-            href = address_of(region=region, to=CONTAINER)
-            found.append(Waiting(region, count_text(preview.count, "run"), href))
-    return found
+    return [
+        Waiting(
+            one.region,
+            count_text(one.preview.count, "run"),
+            address_of(region=one.region, to=CONTAINER),
+        )
+        for one in preview_regions(CONTAINER)
+        if one.preview.count
+    ]
 
 
 def _last_write() -> AuditEntry | None:

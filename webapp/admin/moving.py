@@ -14,7 +14,15 @@ from django.views.decorators.http import require_http_methods
 
 from deployments.region_snapshot import load_region_snapshot
 from deployments.regions import CONTAINER, MICROVM
-from rollout.moving import MOST, MovePreview, MoveWish, move_queued, preview_move
+from rollout.moving import (
+    MOST,
+    MovePreview,
+    MoveWish,
+    RegionPreview,
+    move_queued,
+    preview_move,
+    preview_regions,
+)
 from tenants.errors import Conflict, Refused
 from tenants.staff_selectors import find_organization
 from webapp.admin.filters import UNKNOWN_ORGANIZATION, Filter, choice_filter, text_filter
@@ -69,17 +77,16 @@ def address_of(**said: str) -> str:
 @require_http_methods(["GET", "HEAD", "POST"])
 def move_waiting(request: HttpRequest) -> HttpResponse:
     """Show what waits, preview a move, and make it with a reason."""
-    labels = _labels()
-    asked = _read(request, labels)
+    asked = _read(request)
     if request.method != "POST" or asked.problem or not asked.region or not asked.to:
-        return _show(request, asked, labels, ReasonForm())
+        return _show(request, asked, ReasonForm())
     form = ReasonForm(request.POST)
     if not form.is_valid():
-        return _show(request, asked, labels, form, status=400)
+        return _show(request, asked, form, status=400)
     try:
         done = move_queued(asked.wish, **origin_of(request, form.cleaned_data["reason"]))
     except (Conflict, Refused):
-        return _show(request, asked, labels, form, status=409)
+        return _show(request, asked, form, status=409)
     messages.success(request, _said(asked, done.preview.count, done.moved))
     return see_other(asked.address)
 
@@ -89,9 +96,9 @@ def _labels() -> tuple[str, ...]:
     return tuple(sorted({row.region for row in rows if row.region is not None}))
 
 
-def _read(request: HttpRequest, labels: tuple[str, ...]) -> Asked:
+def _read(request: HttpRequest) -> Asked:
     query = request.GET.dict()
-    region = choice_filter(query, "region", "Region", labels)
+    region = choice_filter(query, "region", "Region", _labels())
     to = choice_filter(query, "to", "Move to", (CONTAINER, MICROVM))
     named = text_filter(query, "org", "Organization (slug or id)")
     organization = find_organization(named.value) if named.value else None
@@ -104,7 +111,6 @@ def _read(request: HttpRequest, labels: tuple[str, ...]) -> Asked:
 def _show(
     request: HttpRequest,
     asked: Asked,
-    labels: tuple[str, ...],
     form: ReasonForm,
     *,
     status: int = 200,
@@ -124,7 +130,7 @@ def _show(
         waiting=_by_queue(preview) if preview and preview.count else None,
         form=form,
         button="" if preview is None or not preview.count else _button(asked, preview),
-        regions=Table("regions", HEADERS, tuple(map(_region, labels)), NO_REGION),
+        regions=_regions(),
     )
 
 
@@ -175,16 +181,20 @@ def _by_queue(preview: MovePreview) -> Table:
     return Table("by-queue", ("Worker queue", "Waiting runs"), rows, "")
 
 
-def _region(label: str) -> tuple[Cell, ...]:
-    return (Cell(label), _cell(label, CONTAINER), _cell(label, MICROVM))
+def _regions() -> Table:
+    """Say of every region how much of it could be moved, and lead there."""
+    back, over = preview_regions(CONTAINER), preview_regions(MICROVM)
+    rows = tuple(
+        (Cell(one.region), _cell(one, CONTAINER), _cell(other, MICROVM))
+        for one, other in zip(back, over, strict=True)
+    )
+    return Table("regions", HEADERS, rows, NO_REGION)
 
 
-def _cell(label: str, to: str) -> Cell:
-    """Say how much of a region could be moved, and lead there."""
-    preview, refusal = _preview(MoveWish(label, to))
-    if preview is None:
-        return Cell("cannot be moved", tone="idle", title=refusal)
-    if not preview.count:
+def _cell(found: RegionPreview, to: str) -> Cell:
+    if found.refusal:
+        return Cell("cannot be moved", tone="idle", title=found.refusal)
+    if not found.preview.count:
         return Cell("nothing", tone="idle")
-    href = address_of(region=label, to=to)
-    return Cell(f"{preview.count:,}: move to {NAMES[to]}", href=href)
+    href = address_of(region=found.region, to=to)
+    return Cell(f"{found.preview.count:,}: move to {NAMES[to]}", href=href)

@@ -30,6 +30,13 @@ def read_object(raw: bytes) -> dict[str, Any]:
     return value
 
 
+def check_no_keys(raw: bytes) -> None:
+    """Raise `Invalid` unless a body says nothing: it is empty, or an object without keys."""
+    if raw.strip() and (unknown := read_object(raw)):
+        problems = tuple(Problem(key, "there is no such key") for key in unknown)
+        raise Invalid(f"{problems[0].key}: {problems[0].message}", problems)
+
+
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 

@@ -23,11 +23,10 @@ from flags.services import (
     set_organization_flags,
 )
 from ledger.selectors import current_revision
-from tenants.errors import Invalid, Problem
 from tenants.selectors import get_organization
 from webapp.api.auth import PersonRequest, origin_of, staff_token
 from webapp.api.errors import ApiError
-from webapp.api.json_object import read_object
+from webapp.api.json_object import check_no_keys, read_object
 from webapp.api.shapes import Answer, new_router
 
 router = new_router(auth=staff_token, tags=["staff"])
@@ -98,9 +97,7 @@ def post_flags(request: PersonRequest) -> FlagsAnswer:
 @router.post("/migration/kill", response=RevisionAnswer)
 def post_kill(request: PersonRequest) -> RevisionAnswer:
     """Switch the migration off for everyone but those with an override; never a conflict."""
-    if request.body.strip() and (unknown := read_object(request.body)):
-        problems = tuple(Problem(key, "there is no such key") for key in unknown)
-        raise Invalid(f"{problems[0].key}: {problems[0].message}", problems)
+    check_no_keys(request.body)
     return RevisionAnswer(revision=kill_migration(**origin_of(request, request.auth)))
 
 

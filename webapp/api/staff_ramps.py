@@ -14,6 +14,7 @@ from flags.ramps import MAX_HOLD_S, MAX_STEPS, MAX_VALUE, Step
 from flags.selectors import RampView, get_ramp, list_ramps
 from tenants.errors import NotFound
 from webapp.api.auth import PersonRequest, origin_of, staff_token
+from webapp.api.json_object import check_no_keys
 from webapp.api.shapes import Answer, Body, new_router
 
 router = new_router(auth=staff_token, tags=["staff"])
@@ -98,6 +99,7 @@ def post_action(request: PersonRequest, ramp_id: str, action: str) -> RampAnswer
     """Start, pause or resume a ramp, abort it (the dial goes back) or finish it (it stays)."""
     if action not in ACTIONS:
         raise NotFound("Not found")
+    check_no_keys(request.body)
     ACTIONS[action](ramp_id, **origin_of(request, request.auth))
     return _answer(get_ramp(ramp_id))
 
