@@ -161,7 +161,7 @@ def test_what_nobody_points_to_is_swept(storage: str, tenant: Tenant) -> None:
         artifact_id=announce(tenant, ARCHIVE), stream=BytesIO(ARCHIVE), now=datetime.now(UTC)
     )
     (kept,) = stored()
-    default_storage.save(f"{FOLDER}/orphan", BytesIO(b"half of it"))  # type: ignore[arg-type]
+    default_storage.save(f"{FOLDER}/orphan", BytesIO(b"half of it"))
     assert sweep_artifact_files(now=datetime.now(UTC), older_than=day) == 0
     assert sweep_artifact_files(now=later, older_than=day) == 1
     assert stored() == [kept]
