@@ -8,6 +8,7 @@ import structlog
 
 from deployments.deployment_errors import (
     ArtifactMissing,
+    Overtaken,
     PromotionRefused,
     UnknownDeployment,
 )
@@ -93,14 +94,17 @@ def promote_version(
     allow_rollback: bool,
     actor: str,
     now: datetime,
+    seen: str | None = None,
     source: str = "promote",
     reason: str | None = None,
     request_id: str | None = None,
 ) -> DeploymentView:
     """Make a deployed version the current one; promoting the current one changes nothing.
 
+    **Args** `seen` is the version the caller decided by, "" for none; None: whatever is current.
     **Raises** `PromotionRefused` when it is not deployed, or older than the current version and
-    `allow_rollback` is false; `UnknownDeployment`.
+    `allow_rollback` is false; `Overtaken` when another one than `seen` is current;
+    `UnknownDeployment`.
     """
     with ledger_write(
         actor=actor, source=source, reason=reason, request_id=request_id, now=now
@@ -109,6 +113,8 @@ def promote_version(
         worker = _promotable_worker(row)
         if not allow_rollback and not _goes_forward(worker):
             raise PromotionRefused(f"Version {version} is older than the current version")
+        if seen is not None:
+            _check_seen(worker, seen)
         if make_current(write, worker=worker, organization_id=scope.organization_id, now=now):
             note_line(row.id, IS_CURRENT, at=now, actor=actor)
     return deployment_view(row)
@@ -200,6 +206,13 @@ def _current_of(environment_id: str) -> CurrentVersion | None:
         .filter(environment_id=environment_id)
         .first()
     )
+
+
+def _check_seen(worker: BackgroundWorker, seen: str) -> None:
+    current = _current_of(worker.environment_id)
+    version = "" if current is None else current.worker.version
+    if version not in {seen, worker.version}:
+        raise Overtaken(f"Meanwhile {version or 'none'} became the current version")
 
 
 def _standing_text(worker: BackgroundWorker, *, skip: bool) -> str:

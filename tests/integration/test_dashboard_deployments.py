@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import html
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db import connection
 from django.test import Client
 
+from deployments.deployment_errors import Overtaken
 from deployments.deployment_lines import MAX_LINES, list_lines, note_line
+from deployments.deployment_views import EnvironmentScope
+from deployments.promotion import promote_version
 from deployments.room_selectors import get_deployment_detail
 from ledger.selectors import current_revision, list_audit
 from runs.reconcilers import release_waiting_versions
 from runs.selectors import get_any_run
 from runs.version_selectors import Concerned, count_concerned_runs
+from tenants.projects import create_project
 from tests.browsing import TASK, Shop, browser, make_shop, page_of, submit
 from tests.deploying import Author, metadata, task
-from tests.factories import NOW, make_person, make_tenant
+from tests.factories import NOW, ORIGIN, make_person, make_tenant
 from tests.running import change
 
 if TYPE_CHECKING:
@@ -253,10 +259,58 @@ def test_a_page_that_was_overtaken_changes_nothing(shop: Shop) -> None:
     first, second, third = (author.deploy() for _ in range(3))
     revision = current_revision()
     text = promote(shop, first["id"], current=second["version"])
-    assert f"meanwhile {third['version']} became the current version" in text
+    assert f"Meanwhile {third['version']} became the current version" in text
     text = promote(shop, third["id"], current=third["version"])
     assert "already; nothing was changed" in text
     assert current_revision() == revision
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_decide_at_one_moment_one_is_told(shop: Shop) -> None:
+    """Both saw the same current version: one promotion happens, the other is refused, whole."""
+    author = author_of(shop)
+    first, second, third = (author.deploy() for _ in range(3))
+    revision = current_revision()
+    scope = EnvironmentScope(
+        environment_id=shop.tenant.environments["prod"].id,
+        project_id=shop.tenant.project.id,
+        project_ref=shop.tenant.project.ref,
+        organization_id=shop.tenant.organization.id,
+    )
+
+    def decide(version: str) -> bool:
+        try:
+            promote_version(
+                scope=scope, version=version, allow_rollback=True, seen=third["version"],
+                actor="user:a", now=NOW,
+            )  # fmt: skip
+        except Overtaken:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(decide, (first["version"], second["version"])))
+    assert sorted(done) == [False, True]
+    assert current_revision() == revision + 1
+
+
+def test_projects_have_their_own_current_versions(shop: Shop) -> None:
+    """In an organization with several projects each row names its own, and one is promoted alone."""
+    made = create_project(shop.tenant.organization.id, name="Warehouse", now=NOW, **ORIGIN)
+    (key,) = (new.key for new in made.environments if new.environment.slug == "prod")
+    assert "1 of 2 projects have a current version" in text_of(shop)
+    other = Author(Client(), key.plaintext)
+    old, new = other.deploy(), other.deploy()
+    text = text_of(shop)
+    assert "2 of 2 projects have a current version" in text
+    assert "Warehouse" in text
+    before = author_of(shop).get("/api/v1/deployments/current").json()["version"]
+    assert "New runs of Warehouse, Production use" in text_of(shop, old["id"])
+    promote(shop, old["id"], current=new["version"])
+    assert other.get("/api/v1/deployments/current").json()["id"] == old["id"]
+    assert author_of(shop).get("/api/v1/deployments/current").json()["version"] == before
 
 
 def test_only_what_is_deployed_can_be_promoted(shop: Shop) -> None:

@@ -13,7 +13,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from deployments.deployment_errors import PromotionRefused
+from deployments.deployment_errors import Overtaken, PromotionRefused
 from deployments.deployment_views import EnvironmentScope
 from deployments.promotion import promote_version
 from deployments.room_selectors import (
@@ -126,19 +126,14 @@ def promote(
     if listed.is_current:
         messages.info(request, f"New runs use {version} already; nothing was changed.")
         return answer
-    if seen != (detail.current_version or ""):
-        messages.error(
-            request,
-            f"Nothing was changed: meanwhile {detail.current_version} became the current version."
-            " Look again, and decide anew.",
-        )
-        return answer
     origin, now = origin_for(request), datetime.now(UTC)
     scope = _scope_of(place, detail)
     try:
-        promote_version(scope=scope, version=version, allow_rollback=True, now=now, **origin)
-    except PromotionRefused as error:
-        messages.error(request, f"Nothing was changed. {error}.")
+        promote_version(
+            scope=scope, version=version, allow_rollback=True, seen=seen, now=now, **origin
+        )
+    except (PromotionRefused, Overtaken) as error:
+        messages.error(request, f"Nothing was changed. {error}. Look again, and decide anew.")
         return answer
     messages.success(request, f"New runs use {version} from now on.")
     return answer
