@@ -121,6 +121,7 @@ class FakePlatform:
                 return 200, {"execution": run.since("")[1]["snapshots"][-1]}
             case ("POST", "engine", "v1", "dev", "runs", run_id, "snapshots", snapshot, *rest):
                 run = self.dev_runs[run_id]
+                run.headers.append(self.headers[-1])
                 handlers = {
                     "start": run.start,
                     "complete": run.complete,
