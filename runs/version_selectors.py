@@ -18,8 +18,9 @@ WITH waiting AS (
   JOIN runs_readyentry AS entry ON entry.lane_id = lane.id
   WHERE lane.environment_id = %(environment)s LIMIT %(most)s
 )
-SELECT count(*), count(*) FILTER (WHERE run.task_slug <> ALL(%(tasks)s))
-FROM waiting JOIN runs_taskrun AS run ON run.id = waiting.run_id WHERE run.worker_id IS NULL
+SELECT count(*), count(*) FILTER (WHERE run.worker_id IS NULL),
+  count(*) FILTER (WHERE run.worker_id IS NULL AND run.task_slug <> ALL(%(tasks)s))
+FROM waiting JOIN runs_taskrun AS run ON run.id = waiting.run_id
 """
 _PARKED = """
 SELECT count(*) FROM (
@@ -47,8 +48,8 @@ def count_concerned_runs(*, environment_id: str, tasks: Collection[str]) -> Conc
     }
     with connection.cursor() as cursor:
         cursor.execute(_QUEUED, values)
-        queued, without_task = cursor.fetchone()
+        looked_at, queued, without_task = cursor.fetchone()
         cursor.execute(_PARKED, values)
         (released,) = cursor.fetchone()
-    is_complete = max(queued, released) <= MOST
+    is_complete = max(looked_at, released) <= MOST
     return Concerned(queued, without_task, released, is_complete)

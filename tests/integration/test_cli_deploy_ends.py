@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pty
 import re
@@ -16,6 +17,7 @@ import pytest
 
 from crossfade import Client
 from crossfade.client.deployments import FinalizeFailed
+from crossfade.client.retry import RetryPolicy
 from tests.command_line import command_environment, crossfade
 from tests.fake_rest_api import DEV_KEY, PROD_KEY, FakePlatform, serving_rest
 from tests.runner_process import write_task
@@ -161,6 +163,22 @@ def test_ctrl_c_cancels_the_deployment(tmp_path: Path, step: str) -> None:
     ]
     (begun,) = platform.deployments.values()
     assert (begun["status"], begun["reason"]) == ("CANCELED", "Interrupted by whoever deployed")
+
+
+def test_a_broken_upload_is_told_from_its_beginning() -> None:
+    """Each try sends all bytes again, in pieces that are told; what arrives is what was packed."""
+    platform = FakePlatform(faults={"upload": [503, "lose_answer"]})
+    data = bytes(range(256)) * 800
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    told: list[tuple[int, int]] = []
+    quick = RetryPolicy(first_wait_s=0.001)
+    with serving_rest(platform) as url, Client(url, PROD_KEY, retries=quick) as client:
+        assert client.deployments.upload_artifact(
+            digest, data, on_sent=lambda done, whole: told.append((done, whole))
+        )
+    assert platform.artifacts == {digest: data}
+    once = [(65_536, 204_800), (131_072, 204_800), (196_608, 204_800), (204_800, 204_800)]
+    assert told == once * 3
 
 
 # -- shown -----------------------------------------------------------------------------------------
