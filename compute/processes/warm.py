@@ -12,9 +12,9 @@ without a spare, brings one back. Whatever goes wrong with a spare, the run is s
 from __future__ import annotations
 
 import asyncio
-import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
 
 import structlog
 
@@ -93,7 +93,6 @@ class WarmProcesses:
         self._alive: set[Spare] = set()
         self._starts = asyncio.Semaphore(min(STARTS_AT_ONCE, max(1, limits.count)))
         self._refills: set[asyncio.Task[None]] = set()
-        self._numbers = itertools.count(1)
 
     async def build(self, image: str, memory_gb: float, source: ArtifactSource) -> None:
         """Prepare an image for machines of a size. Again changes nothing.
@@ -197,7 +196,9 @@ class WarmProcesses:
             self._preparing.release(prepared)
             raise CannotWarm("every user id for workloads is in use")
         launch = Launch(
-            name=f".warm-{next(self._numbers)}",  # no instance may be called so
+            # No instance may be called so, and no other pool of this machine calls one so:
+            # leftovers of an earlier life are found by their names, on the whole machine.
+            name=f".warm-{uuid4().hex}",
             prepared=prepared,
             slot=slot,
             memory_gb=template.key.memory_gb,

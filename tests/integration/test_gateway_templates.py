@@ -288,15 +288,22 @@ def test_without_room_for_spares_code_is_only_prepared(
 def test_killed_gateway_forgets_no_template_and_leaves_no_spare(
     start: Callable[..., GatewayProcess],
 ) -> None:
-    """Spares die with their gateway; the next one brings a template back at its first run."""
+    """Spares die with their gateway; the next one brings a template back at its first run.
+
+    It clears what its own folder names, and touches no spare of another gateway of the machine.
+    """
     gateway = start()
+    neighbour = start(GATEWAY_DIR=f"{gateway.state_dir}-of-another")
+    build(neighbour)
     build(gateway)
     spare = spare_of(gateway)
     gateway.kill()
     eventually(lambda: not psutil.pid_exists(spare), what="the end of the spare")
     gateway.start()
-    assert gateway.events("workloads.prepared")[-1]["cleared"] == [".warm-1"]
-    assert warm_count(gateway) == 0
+    (cleared,) = gateway.events("workloads.prepared")[-1]["cleared"]
+    assert cleared.startswith(".warm-")
+    assert psutil.pid_exists(spare_of(neighbour))
+    assert (warm_count(gateway), warm_count(neighbour)) == (0, 1)
     run_instance(gateway, "first")
     eventually(lambda: warm_count(gateway) == 1, what="the spare")
     assert gateway.stop() == 0
