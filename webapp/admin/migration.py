@@ -12,6 +12,7 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_safe
 
 from deployments.selectors import list_worker_groups
+from deployments.template_subjects import template_settings
 from deployments.template_views import count_current_templates
 from flags.catalog import CATALOG, MIGRATION_ENABLED
 from flags.enrollment import DIALS
@@ -116,4 +117,5 @@ def _facts(now: datetime) -> RoomFacts:
         outage=find_outage() if settings.ENV.entitlements.url else None,
         ramps=live_ramps(),
         templates=count_current_templates(),
+        has_gateway=template_settings().has_gateway,
     )
