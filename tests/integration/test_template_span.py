@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,8 +13,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
+from tests.callback_listener import CallbackListener
 from tests.deploying import Author
 from tests.templating import author, deploying, enroll, gateway, require, tenant
+from tests.web_process import ROOT
 from webapp.tracing import start_tracing
 
 if TYPE_CHECKING:
@@ -133,3 +137,25 @@ def test_a_repeated_finalize_has_no_span(author: Author, spans: InMemorySpanExpo
 def test_without_a_collector_nothing_is_started() -> None:
     """No address, no SDK."""
     assert start_tracing("", process="web") is False
+
+
+def test_spans_reach_a_collector_before_the_process_ends() -> None:
+    """With an address the SDK is started once, and what a process did last is not lost."""
+    program = (
+        "from opentelemetry import trace; from webapp.tracing import start_tracing; import sys\n"
+        "assert start_tracing(sys.argv[1], process='web-1')\n"
+        "assert start_tracing(sys.argv[1], process='web-1')\n"
+        "with trace.get_tracer('t').start_as_current_span('compute.template.create'): pass\n"
+    )
+    collector = CallbackListener()
+    try:
+        address = collector.url.partition("/heard")[0]
+        command = [sys.executable, "-c", program, address]
+        done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+    finally:
+        collector.close()
+    (path,), (body,) = collector.paths, collector.bodies
+    assert path == "/v1/traces"
+    for said_text in (b"compute.template.create", b"crossfade", b"web-1"):
+        assert said_text in body
