@@ -7,7 +7,7 @@ export PYTHONPATH := $(CURDIR)
 XDIST ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run stop clean check fmt lint types imports migrations openapi docs screenshots chromium test test-fast test-browser test-long bench lock ci
+.PHONY: help setup setup-s3 setup-dev run stop clean check fmt lint types imports migrations openapi docs screenshots chromium test test-fast test-browser test-long bench lock ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@touch $@
 
 setup: $(VENV)/.runtime ## install what the server needs
+setup-s3: setup ## install what storing code in S3 needs as well
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements-s3.lock
+
 setup-dev: $(VENV)/.dev ## install what the tests and checks need as well
 
 run: setup ## start the embedded stack in the foreground
@@ -92,4 +95,5 @@ bench: setup-dev ## measure us beside the peers, writes bench/results/latest.jso
 
 lock: setup ## compile the locks anew
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra server pyproject.toml -o requirements.lock
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra server --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra server --extra s3 -c requirements.lock pyproject.toml -o requirements-s3.lock
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra server --extra s3 --extra dev -c requirements-s3.lock pyproject.toml -o requirements-dev.lock

@@ -122,10 +122,12 @@ def sweep_artifact_files(*, now: datetime, older_than: timedelta) -> int:
 
     A reconciler's tick: it compares the storage with the rows. Younger files may still be coming.
     """
-    if not default_storage.exists(FOLDER):
+    try:
+        names = default_storage.listdir(FOLDER)[1]
+    except FileNotFoundError:  # nothing was ever stored; a store without folders says none
         return 0
     known = set(Artifact.objects.exclude(path="").values_list("path", flat=True))
-    stored = (f"{FOLDER}/{name}" for name in default_storage.listdir(FOLDER)[1])
+    stored = (f"{FOLDER}/{name}" for name in names)
     orphans = [
         path
         for path in stored
@@ -150,27 +152,54 @@ def _announce_again(row: Artifact, *, size: int) -> None:
 class _Verified:
     """A file for the storage that gives an upload's bytes and fails if they are not the right ones.
 
-    The storage writes chunk by chunk, so memory stays bounded; the last check comes before the
-    storage could think it is done.
+    A folder writes chunk by chunk, an object store reads; either way memory stays bounded, and the
+    last check comes before the storage could think it is done.
     """
+
+    closed: Final = False  # the stream belongs to the request, which closes it
 
     def __init__(self, stream: ByteStream, announced: Artifact) -> None:
         self.name = announced.digest
+        self.size = announced.size
         self._stream = stream
         self._announced = announced
+        self._digest = hashlib.sha256()
+        self._seen = 0
 
     def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
         """Give the bytes, or raise `ArtifactMismatch` at their end."""
-        digest, seen = hashlib.sha256(), 0
-        while chunk := self._stream.read(chunk_size or CHUNK_BYTES):
-            seen += len(chunk)
-            if seen > self._announced.size:
-                break
-            digest.update(chunk)
+        while chunk := self.read(chunk_size or CHUNK_BYTES):
             yield chunk
-        if seen != self._announced.size:
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Give the next `size` bytes, fewer only at the end, or raise `ArtifactMismatch`.
+
+        Whoever is handed the last bytes asks no more: they are given only when all are right.
+        """
+        wanted = self.size if size < 0 else size
+        pieces, got, chunk = [], 0, b""
+        while got < wanted and (chunk := self._stream.read(min(CHUNK_BYTES, wanted - got))):
+            pieces.append(chunk)
+            got += len(chunk)
+            self._seen += len(chunk)
+            self._digest.update(chunk)
+            if self._seen > self.size:
+                break
+        if wanted and (not chunk or self._seen >= self.size):
+            self._check_end()
+        return b"".join(pieces)
+
+    def _check_end(self) -> None:
+        if self._seen != self.size or self._stream.read(1):
             raise ArtifactMismatch(
-                f"size: the upload does not have the announced {self._announced.size} bytes"
+                f"size: the upload does not have the announced {self.size} bytes"
             )
-        if f"sha256:{digest.hexdigest()}" != self._announced.digest:
+        if f"sha256:{self._digest.hexdigest()}" != self._announced.digest:
             raise ArtifactMismatch(f"digest: the bytes are not those of {self._announced.digest}")
+
+    def seekable(self) -> bool:
+        """Tell that it is read once, from the start."""
+        return False
+
+    def close(self) -> None:
+        """Leave the stream open."""

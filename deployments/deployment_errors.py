@@ -29,6 +29,10 @@ class PromotionRefused(Invalid):
     """The version may not become the current one."""
 
 
+class Overtaken(Conflict):
+    """Another version became current than the one a promotion was decided by."""
+
+
 class UnknownArtifact(NotFound):
     """No uploaded artifact of that name."""
 

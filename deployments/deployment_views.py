@@ -40,8 +40,11 @@ class DeploymentView:
     git: Mapping[str, Any] | None
     external_id: str | None
     error: Mapping[str, Any] | None
+    created_by: str | None  # the actor who began it, as in the audit; None: not known any more
     created_at: datetime
+    started_building_at: datetime | None
     deployed_at: datetime | None
+    failed_at: datetime | None  # it failed or timed out
     canceled_at: datetime | None
     cancel_reason: str | None
 
@@ -81,8 +84,11 @@ def deployment_view(row: Deployment) -> DeploymentView:
         git=row.git,
         external_id=row.external_id,
         error=row.error,
+        created_by=row.created_by,
         created_at=row.created_at,
+        started_building_at=row.started_building_at,
         deployed_at=row.deployed_at,
+        failed_at=row.failed_at,
         canceled_at=row.canceled_at,
         cancel_reason=row.cancel_reason,
     )

@@ -23,6 +23,7 @@ from deployments.compute_templates import (
     unfinished_regions,
 )
 from deployments.deployment_errors import TemplateCreationFailed
+from deployments.deployment_lines import note_line
 from deployments.deployment_states import DeploymentState, IllegalMove
 from deployments.lifecycle import fail_deployment
 from deployments.metrics import DECIDED
@@ -88,6 +89,7 @@ def finalize_with_templates(
     if asked is None:
         return _finalize(wanted)
     decision, presets = asked.decision, template_presets()
+    report = _kept(wanted, report)
     with (
         _place(decision),
         template_span(wanted.deployment_id, decision, presets) as span,
@@ -146,6 +148,16 @@ def _place(decision: TemplateDecision) -> AbstractContextManager[None]:
     return WAITING.place(settings.ENV.templates.max_waiting_deploys)
 
 
+def _kept(wanted: Finalize, report: Callable[[str], None]) -> Callable[[str], None]:
+    """Let each line that is told stand in the deployment's log, too."""
+
+    def tell(line: str) -> None:
+        note_line(wanted.deployment_id, line, at=wanted.clock())
+        report(line)
+
+    return tell
+
+
 def _note(wanted: Finalize, decision: TemplateDecision, result: str) -> None:
     DECIDED.labels(mode=decision.mode, reason=decision.reason, result=result).inc()
     log.info(
@@ -170,7 +182,7 @@ def _require(
 ) -> None:
     """Have the templates built, or fail the deployment; `deadline_s` is monotonic."""
     version, decision = asked
-    report(f"Building the compute templates for {', '.join(presets.names)}")
+    report(f"Preparing the code for {', '.join(presets.names)}")
     request_templates(version, decision, presets=presets, again=True, announce=False)
     _wait_until_built(wanted, version, decision, deadline_s=deadline_s)
     states = preset_states(version.worker_id, decision.regions, presets)
@@ -180,8 +192,8 @@ def _require(
     failure = failure_text(states)
     if failure:
         _note(wanted, decision, "failed")
-        _fail(wanted, f"The compute templates could not be built: {failure}")
-    report("The compute templates are ready")
+        _fail(wanted, f"The code could not be prepared: {failure}")
+    report("The code is prepared")
 
 
 def _wait_until_built(

@@ -8,12 +8,14 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 from django.db import transaction
 
 from deployments.deployment_errors import UnknownDeployment
+from deployments.deployment_lines import note_line
 from deployments.deployment_states import DeploymentEvent, DeploymentState, next_state
 from deployments.deployment_views import DeploymentView, EnvironmentScope, deployment_view
 from deployments.models.versions import UNFINISHED_STATES, CurrentVersion, Deployment
@@ -37,6 +39,16 @@ REPEATABLE: Final = {
     DeploymentEvent.FAIL: DeploymentState.FAILED,
     DeploymentEvent.CANCEL: DeploymentState.CANCELED,
 }
+SAID: Final = {
+    DeploymentEvent.INSTALL: "Installing dependencies",
+    DeploymentEvent.BUILD: "Building",
+    DeploymentEvent.REGISTER: "The tasks and queues are registered",
+    DeploymentEvent.FINALIZE: "Deployed",
+    DeploymentEvent.FAIL: "Failed",
+    DeploymentEvent.CANCEL: "Canceled",
+    DeploymentEvent.TIME_OUT: "Timed out: nobody finished it",
+}
+"""What the log of a deployment says of each move."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +102,9 @@ def initialize_deployment(
             outcome="existing",
             is_promoted=CurrentVersion.objects.filter(worker__deployment=existing).exists(),
         )
-    canceled = _cancel_unfinished(scope, request, now=now)
-    created = Deployment.objects.create(**_new_row(scope, request, now=now))
+    canceled = _cancel_unfinished(scope, request, actor=actor, now=now)
+    created = Deployment.objects.create(**_new_row(scope, request, now=now), created_by=actor)
+    note_line(created.id, f"Version {created.version} was begun", at=now, actor=actor)
     log.info(
         "deployment.initialized", deployment_id=created.id, version=created.version, actor=actor
     )
@@ -110,9 +123,10 @@ def progress_deployment(
     """
     row = locked_deployment(scope, deployment_id)
     if row.status == DeploymentState.PENDING:
-        move_deployment(row, DeploymentEvent.INSTALL, changes={})
+        move_deployment(row, DeploymentEvent.INSTALL, actor=actor, now=now)
     else:
-        move_deployment(row, DeploymentEvent.BUILD, changes={"started_building_at": now})
+        changes = {"started_building_at": now}
+        move_deployment(row, DeploymentEvent.BUILD, changes=changes, actor=actor, now=now)
     log.info("deployment.moved", deployment_id=row.id, status=str(row.status), actor=actor)
     return deployment_view(row)
 
@@ -122,7 +136,9 @@ def start_building(
 ) -> DeploymentView:
     """Say that the code is being built; one that is built already stays as it is."""
     changes = {"started_building_at": now}
-    return _apply(scope, deployment_id, DeploymentEvent.BUILD, actor=actor, changes=changes)
+    return _apply(
+        scope, deployment_id, DeploymentEvent.BUILD, actor=actor, changes=changes, now=now
+    )
 
 
 def fail_deployment(
@@ -138,7 +154,7 @@ def fail_deployment(
     A failed one stays as it is; another end raises `IllegalMove`.
     """
     changes = {"error": dict(error), "failed_at": now}
-    return _apply(scope, deployment_id, DeploymentEvent.FAIL, actor=actor, changes=changes)
+    return _apply(scope, deployment_id, DeploymentEvent.FAIL, actor=actor, changes=changes, now=now)
 
 
 def cancel_deployment(
@@ -146,7 +162,9 @@ def cancel_deployment(
 ) -> DeploymentView:
     """Call a deployment off; a canceled one stays as it is, another end raises `IllegalMove`."""
     changes = {"canceled_at": now, "cancel_reason": reason}
-    return _apply(scope, deployment_id, DeploymentEvent.CANCEL, actor=actor, changes=changes)
+    return _apply(
+        scope, deployment_id, DeploymentEvent.CANCEL, actor=actor, changes=changes, now=now
+    )
 
 
 @transaction.atomic
@@ -160,7 +178,7 @@ def time_out_deployments(*, now: datetime, timeout: timedelta = DEPLOY_TIMEOUT) 
     error = {"name": "TimeoutError", "message": message}
     for row in late:
         changes = {"error": error, "failed_at": now}
-        move_deployment(row, DeploymentEvent.TIME_OUT, changes=changes)
+        move_deployment(row, DeploymentEvent.TIME_OUT, changes=changes, actor=None, now=now)
         log.warning("deployment.timed_out", deployment_id=row.id)
     return len(late)
 
@@ -178,13 +196,20 @@ def locked_deployment(scope: EnvironmentScope, deployment_id: str) -> Deployment
 
 
 def move_deployment(
-    row: Deployment, event: DeploymentEvent, *, changes: Mapping[str, Any]
+    row: Deployment,
+    event: DeploymentEvent,
+    *,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    actor: str | None,
+    now: datetime,
 ) -> Deployment:
-    """Move a locked deployment by the table and store what goes with it."""
+    """Move a locked deployment by the table, store what goes with it, and say so in its log."""
     row.status = next_state(DeploymentState(row.status), event)
     for name, value in changes.items():
         setattr(row, name, value)
     row.save(update_fields=["status", *changes])
+    why = f": {row.cancel_reason}" if event is DeploymentEvent.CANCEL and row.cancel_reason else ""
+    note_line(row.id, f"{SAID[event]}{why}", at=now, actor=actor)
     return row
 
 
@@ -196,11 +221,12 @@ def _apply(
     *,
     actor: str,
     changes: Mapping[str, Any],
+    now: datetime,
 ) -> DeploymentView:
     row = locked_deployment(scope, deployment_id)
     if row.status == REPEATABLE.get(event):
         return deployment_view(row)
-    move_deployment(row, event, changes=changes)
+    move_deployment(row, event, changes=changes, actor=actor, now=now)
     log.info("deployment.moved", deployment_id=row.id, status=str(row.status), actor=actor)
     return deployment_view(row)
 
@@ -220,7 +246,7 @@ def _deployed_before(scope: EnvironmentScope, request: DeploymentRequest) -> Dep
 
 
 def _cancel_unfinished(
-    scope: EnvironmentScope, request: DeploymentRequest, *, now: datetime
+    scope: EnvironmentScope, request: DeploymentRequest, *, actor: str, now: datetime
 ) -> tuple[DeploymentView, ...]:
     if request.external_id is None:
         return ()
@@ -235,7 +261,9 @@ def _cancel_unfinished(
     )
     changes = {"canceled_at": now, "cancel_reason": "A newer deployment took its place"}
     return tuple(
-        deployment_view(move_deployment(row, DeploymentEvent.CANCEL, changes=changes))
+        deployment_view(
+            move_deployment(row, DeploymentEvent.CANCEL, changes=changes, actor=actor, now=now)
+        )
         for row in unfinished
     )
 

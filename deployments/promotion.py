@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from deployments.deployment_errors import (
     ArtifactMissing,
+    Overtaken,
     PromotionRefused,
     UnknownDeployment,
 )
+from deployments.deployment_lines import note_line
 from deployments.deployment_states import DeploymentEvent, DeploymentState, next_state
 from deployments.deployment_views import DeploymentView, EnvironmentScope, deployment_view
 from deployments.hooks import announce_version
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from ledger.services import LedgerWrite
 
 log = structlog.get_logger(__name__)
+
+IS_CURRENT: Final = "Became the current version: new runs use it"
 
 
 def finalize_deployment(
@@ -49,10 +53,11 @@ def finalize_deployment(
         row = locked_deployment(scope, deployment_id)
         if row.status == DeploymentState.DEPLOYED:
             return deployment_view(row)
-        worker = _complete(row, scope, image_digest=image_digest, now=now)
+        worker = _complete(row, scope, image_digest=image_digest, actor=actor, now=now)
         skip = row.skip_promotion if skip_promotion is None else skip_promotion
         if not skip and _goes_forward(worker):
             make_current(write, worker=worker, organization_id=scope.organization_id, now=now)
+        note_line(row.id, _standing_text(worker, skip=skip), at=now)
     log.info("deployment.finalized", deployment_id=row.id, version=row.version, actor=actor)
     return deployment_view(row)
 
@@ -89,32 +94,42 @@ def promote_version(
     allow_rollback: bool,
     actor: str,
     now: datetime,
+    seen: str | None = None,
+    source: str = "promote",
     reason: str | None = None,
     request_id: str | None = None,
 ) -> DeploymentView:
     """Make a deployed version the current one; promoting the current one changes nothing.
 
+    **Args** `seen` is the version the caller decided by, "" for none; None: whatever is current.
     **Raises** `PromotionRefused` when it is not deployed, or older than the current version and
-    `allow_rollback` is false; `UnknownDeployment`.
+    `allow_rollback` is false; `Overtaken` when another one than `seen` is current;
+    `UnknownDeployment`.
     """
     with ledger_write(
-        actor=actor, source="promote", reason=reason, request_id=request_id, now=now
+        actor=actor, source=source, reason=reason, request_id=request_id, now=now
     ) as write:
         row = _deployment_of(scope, version)
         worker = _promotable_worker(row)
         if not allow_rollback and not _goes_forward(worker):
             raise PromotionRefused(f"Version {version} is older than the current version")
-        make_current(write, worker=worker, organization_id=scope.organization_id, now=now)
+        if seen is not None:
+            _check_seen(worker, seen)
+        if make_current(write, worker=worker, organization_id=scope.organization_id, now=now):
+            note_line(row.id, IS_CURRENT, at=now, actor=actor)
     return deployment_view(row)
 
 
 def make_current(
     write: LedgerWrite, *, worker: BackgroundWorker, organization_id: str, now: datetime
-) -> None:
-    """Point an environment to a version within a ledger write, and tell whoever listens."""
+) -> bool:
+    """Point an environment to a version within a ledger write, and tell whoever listens.
+
+    Give whether that changed anything.
+    """
     current = _current_of(worker.environment_id)
     if current is not None and current.worker_id == worker.id:
-        return
+        return False
     CurrentVersion.objects.update_or_create(
         environment_id=worker.environment_id, defaults={"worker": worker, "promoted_at": now}
     )
@@ -127,10 +142,16 @@ def make_current(
     )
     write.touch("version", worker.environment_id)
     announce_version(worker.environment_id, worker.id)
+    return True
 
 
 def _complete(
-    row: Deployment, scope: EnvironmentScope, *, image_digest: str | None, now: datetime
+    row: Deployment,
+    scope: EnvironmentScope,
+    *,
+    image_digest: str | None,
+    actor: str,
+    now: datetime,
 ) -> BackgroundWorker:
     next_state(DeploymentState(row.status), DeploymentEvent.FINALIZE)  # a wrong state goes first
     changes = {
@@ -138,7 +159,7 @@ def _complete(
         "artifact": _uploaded_artifact(row),
         "image_reference": _final_image(row, scope, image_digest),
     }
-    move_deployment(row, DeploymentEvent.FINALIZE, changes=changes)
+    move_deployment(row, DeploymentEvent.FINALIZE, changes=changes, actor=actor, now=now)
     return BackgroundWorker.objects.get(deployment=row)
 
 
@@ -185,6 +206,22 @@ def _current_of(environment_id: str) -> CurrentVersion | None:
         .filter(environment_id=environment_id)
         .first()
     )
+
+
+def _check_seen(worker: BackgroundWorker, seen: str) -> None:
+    current = _current_of(worker.environment_id)
+    version = "" if current is None else current.worker.version
+    if version not in {seen, worker.version}:
+        raise Overtaken(f"Meanwhile {version or 'none'} became the current version")
+
+
+def _standing_text(worker: BackgroundWorker, *, skip: bool) -> str:
+    current = _current_of(worker.environment_id)
+    if current is not None and current.worker_id == worker.id:
+        return IS_CURRENT
+    if skip:
+        return "It was not to become the current version"
+    return "A newer version is current, and stays it"
 
 
 def _goes_forward(worker: BackgroundWorker) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from django.conf import settings
+
 from deployments.artifacts import sweep_artifact_files
 from deployments.lifecycle import time_out_deployments
 from deployments.template_reconcilers import (
@@ -25,7 +27,8 @@ UPLOAD_MAY_TAKE: Final = timedelta(hours=24)
 
 def end_late_deployments() -> int:
     """Time out the deployments that nobody finished; give how many. Once a minute is enough."""
-    return time_out_deployments(now=datetime.now(UTC))
+    timeout = timedelta(milliseconds=settings.ENV.deploy_timeout_ms)
+    return time_out_deployments(now=datetime.now(UTC), timeout=timeout)
 
 
 def sweep_artifacts() -> int:

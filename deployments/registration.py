@@ -43,7 +43,7 @@ def register_worker(
     registered = BackgroundWorker.objects.filter(deployment=row).first()
     if registered is not None:
         return _again(registered, manifest)
-    move_deployment(row, DeploymentEvent.REGISTER, changes={})
+    move_deployment(row, DeploymentEvent.REGISTER, actor=actor, now=now)
     worker = _create_worker(scope, manifest, version=row.version, deployment=row, now=now)
     log.info("deployment.registered", deployment_id=row.id, tasks=len(manifest.tasks), actor=actor)
     return worker_view(worker)

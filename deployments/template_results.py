@@ -80,7 +80,7 @@ def failure_text(states: Iterable[PresetState]) -> str:
 def warnings_of(states: Iterable[PresetState]) -> list[str]:
     """Give a line for each preset that is missing and may be."""
     return [
-        f"The template for {state.preset} in {state.region} was not built: {state.error}"
+        f"The code is not prepared for {state.preset}, and need not be: {state.error}"
         for state in states
         if not state.is_required and state.error is not None
     ]

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from compute.processes.values import DispatchFailure
 from runs.storable import storable_value
 
 Storable = BeforeValidator(storable_value)
@@ -30,9 +31,6 @@ Instant = Annotated[
 """An aware UTC moment; ISO 8601 with milliseconds and Z on the wire."""
 
 EnvironmentType = Literal["PRODUCTION", "STAGING", "PREVIEW", "DEVELOPMENT"]
-DispatchFailure = Literal[
-    "no_image", "create_failed", "restore_failed", "no_capacity", "unsupported"
-]
 
 
 class Wire(BaseModel):

@@ -11,7 +11,7 @@ from tenants.errors import NotFound
 from tenants.models import EnvironmentKey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 class KeyView(NamedTuple):
@@ -39,6 +39,14 @@ def get_key(key_id: str, *, organization_id: str) -> KeyView:
     if row is None:
         raise NotFound("Key not found")
     return _view(row)
+
+
+def list_key_endings(organization_id: str, key_ids: Iterable[str]) -> dict[str, str]:
+    """Give the last characters of these keys of an organization by id, revoked ones too."""
+    rows = EnvironmentKey.objects.filter(
+        id__in=set(key_ids), environment__organization_id=organization_id
+    )
+    return dict(rows.values_list("id", "last4"))
 
 
 def _view(row: EnvironmentKey) -> KeyView:

@@ -16,6 +16,7 @@ class Action(StrEnum):
 
     READ = "read"  # every page of it; no page shows a secret twice
     ACT_ON_RUNS = "act_on_runs"  # cancel, replay
+    CHOOSE_VERSION = "choose_version"  # promote a deployed version, or roll back to one
     CHOOSE_REGION = "choose_region"  # a project's default region
     MANAGE_KEYS = "manage_keys"  # make and revoke keys of environments
     MANAGE_PROJECTS = "manage_projects"  # make projects
@@ -26,6 +27,7 @@ class Action(StrEnum):
 LEAST_ROLE: Final[dict[Action, Role]] = {
     Action.READ: Role.MEMBER,
     Action.ACT_ON_RUNS: Role.MEMBER,
+    Action.CHOOSE_VERSION: Role.MEMBER,
     Action.CHOOSE_REGION: Role.MEMBER,
     Action.MANAGE_KEYS: Role.ADMIN,
     Action.MANAGE_PROJECTS: Role.ADMIN,

@@ -93,6 +93,7 @@ ROUTES: dict[str, Route] = {
     "GET /api/v1/deployments": Route(KEY),
     "POST /api/v1/deployments": Route(KEY, None, {"contentHash": "h"}),
     "GET /api/v1/deployments/current": Route(KEY),
+    "GET /api/v1/deployments/latest": Route(KEY),
     f"GET {DEPLOYMENT}": Route(KEY, 404),
     f"POST {DEPLOYMENT}/background-workers": Route(KEY, 404, REGISTER),
     f"POST {DEPLOYMENT}/cancel": Route(KEY, 404, {}),
@@ -169,17 +170,19 @@ ROUTES: dict[str, Route] = {
     "GET /orgs/{organization}": Route(PAGE, 404),
     **{
         f"GET {PLACE}/{room}": Route(PAGE, 404)
-        for room in ("runs", "regions", "keys", "members", "settings")
+        for room in ("runs", "deployments", "regions", "keys", "members", "settings")
     },
     **{
         f"GET {PLACE}/runs/{{run_id}}{side}": Route(PAGE, 404)
         for side in ("", "/payload", "/logs", "/logs.txt", "/snapshots")
     },
+    f"GET {PLACE}/deployments/{{deployment_id}}": Route(PAGE, 404),
     **{
         f"POST {PLACE}/{action}": Route(PAGE, 404, {})
         for action in (
             "runs/{run_id}/cancel",
             "runs/{run_id}/replay",
+            "deployments/{deployment_id}/promote",
             "regions/{ref}",
             "keys/new/{environment_id}",
             "keys/{key_id}/revoke",

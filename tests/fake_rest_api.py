@@ -38,12 +38,14 @@ class FakePlatform:
     finalize_events: list[tuple[str, dict[str, Any]]] = field(
         default_factory=lambda: [("ping", {}), ("log", {"message": "nearly"}), ("complete", {})]
     )
+    fate: dict[str, Any] = field(default_factory=dict)  # what a deployment is once finalized
     current: str | None = None
     dev_workers: list[dict[str, Any]] = field(default_factory=list)
     dev_queue: list[str] = field(default_factory=list)
     dev_runs: dict[str, Any] = field(default_factory=dict)  # run id -> FakeRun
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
+    over: threading.Event = field(default_factory=threading.Event)  # ends what a fault holds
 
     def until(self, condition: Any, *, timeout_s: float = 15) -> None:
         """Wait for a condition; every request looks again."""
@@ -93,8 +95,9 @@ class FakePlatform:
                 return self._store(unquote(digest), body)
             case ("POST", "api", "v1", "deployments", deployment_id, "background-workers"):
                 return self._register(deployment_id, body)
-            case ("POST", "api", "v1", "deployments", deployment_id, "fail"):
-                self.deployments[deployment_id] |= {"status": "FAILED", "error": body["error"]}
+            case ("POST", "api", "v1", "deployments", deployment_id, "fail" | "cancel" as how):
+                status = {"fail": "FAILED", "cancel": "CANCELED"}[how]
+                self.deployments[deployment_id] |= {"status": status, **body}
                 return 200, {"id": deployment_id}
             case ("POST", "api", "v3", "deployments", deployment_id, "finalize"):
                 return self._finalize(deployment_id)
@@ -118,6 +121,7 @@ class FakePlatform:
                 return 200, {"execution": run.since("")[1]["snapshots"][-1]}
             case ("POST", "engine", "v1", "dev", "runs", run_id, "snapshots", snapshot, *rest):
                 run = self.dev_runs[run_id]
+                run.headers.append(self.headers[-1])
                 handlers = {
                     "start": run.start,
                     "complete": run.complete,
@@ -195,6 +199,7 @@ class FakePlatform:
         if self.finalize_events[-1][0] == "complete":
             self.deployments[deployment_id]["status"] = "DEPLOYED"
             self.current = deployment_id
+        self.deployments[deployment_id] |= self.fate
         return 200, self.finalize_events
 
     def _dequeue(self) -> list[dict[str, Any]]:
@@ -234,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self, method: str, body: Any) -> None:
         platform, url = self.platform, urlsplit(self.path)
         parts = [part for part in url.path.split("/") if part]
-        name = parts[-1]
+        name = "upload" if parts[0] == "uploads" else parts[-1]
         with platform.changed:
             platform.calls[name] += 1
             platform.asked.append((method, url.path, body))
@@ -247,7 +252,9 @@ class _Handler(BaseHTTPRequestHandler):
             query = {key: values[0] for key, values in parse_qs(url.query).items()}
             status, answer = self._answer_once(method, parts, body, query)
             platform.changed.notify_all()
-        if fault == "lose_answer":
+        if fault == "hold":
+            platform.over.wait(30)
+        if fault in {"lose_answer", "hold"}:
             self.close_connection = True
         elif name == "finalize" and status == 200:
             self._stream(answer)
@@ -292,6 +299,7 @@ def serving_rest(platform: FakePlatform) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
+        platform.over.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -77,7 +77,10 @@ class FakeRun:
 
     def start(self, snapshot_id: str, body: Any) -> tuple[int, dict[str, Any]]:
         warm = StartAttempt.model_validate(body).isWarmStart
-        asked = (snapshot_id, self.headers[-1].get("x-trigger-workload-runner-id", ""))
+        last = (
+            self.headers[-1] if self.headers else {}
+        )  # dev sessions ask another fake, which keeps none
+        asked = (snapshot_id, last.get("x-trigger-workload-runner-id", ""))
         if asked in self.started:
             return 200, self.started[asked]
         if snapshot_id != self.snapshots[-1][0]:

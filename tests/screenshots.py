@@ -1,13 +1,15 @@
 """The pictures of `docs/screenshots/`, taken of a running stack: `make run`, then `make screenshots`.
 
 Nothing in them is made up: the runs of the demo organization are triggered over REST, and really
-run. The clock is the machine's, so every picture differs a little from the one before.
+run; for the operators' pages the organization is moved and a ramp started, and both are taken back
+afterwards. The clock is the machine's, so every picture differs a little from the one before.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -19,7 +21,7 @@ from tests.chromium import FLAGS, find_chromium
 from tests.servers import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from playwright.sync_api import Browser, Page
 
@@ -29,6 +31,10 @@ FOLDER: Final = Path(__file__).resolve().parents[1] / "docs" / "screenshots"
 PLACE: Final = "/orgs/acme/prod"
 WIDE: Final = (1280, 720)
 PHONE: Final = (360, 740)
+TALL: Final = (1280, 900)
+MEMBER: Final = "MEMBER_"  # the names of their logins in the environment
+OPERATOR: Final = ""
+RAMP: Final = [{"value": value, "holdSeconds": 3600} for value in (10, 25, 100)]
 SETTLED_S: Final = 90.0
 
 # What is triggered, oldest first; the last failing one is looked at from all sides.
@@ -63,11 +69,37 @@ def has_settled(client: httpx.Client, ids: Sequence[str]) -> bool:
     return states.count("EXECUTING") == 1 and states.count("FAILED") == 1 and "QUEUED" not in states
 
 
-def log_in(page: Page, environment: Mapping[str, str]) -> None:
-    """Log in as the demo organization's member, who is no staff."""
+@contextmanager
+def migration(environment: Mapping[str, str]) -> Generator[None, None, None]:
+    """Have the demo organization moved and its plan ramped, while the block lasts."""
+    headers = {
+        "authorization": f"Bearer {environment['CROSSFADE_ADMIN_TOKEN']}",
+        "x-reason": "pictures",
+    }
+    api = f"{environment['TRIGGER_API_URL']}/admin/api/v1"
+    with httpx.Client(base_url=api, headers=headers) as staff:
+        send = partial(_send, staff)
+        (acme,) = staff.get("/orgs", params={"query": "acme"}).raise_for_status().json()["data"]
+        override = f"/orgs/{acme['id']}/feature-flags"
+        send("/feature-flags", {"computeMigrationEnabled": True})
+        send(override, {"computeMigrationEnabled": True})
+        ramp = send("/ramps", {"flag": "computeMigrationPaidPercentage", "steps": RAMP})["id"]
+        send(f"/ramps/{ramp}/start", {})
+        yield
+        send(f"/ramps/{ramp}/abort", {})
+        send(override, {"computeMigrationEnabled": None})
+        send("/feature-flags", {"computeMigrationEnabled": None})
+
+
+def _send(client: httpx.Client, path: str, body: Any) -> Any:
+    return client.post(path, json=body).raise_for_status().json()
+
+
+def log_in(page: Page, environment: Mapping[str, str], who: str) -> None:
+    """Log in as the demo organization's member, who is no staff, or as the operator."""
     page.goto("/login")
-    page.get_by_label("Email").fill(environment["CROSSFADE_MEMBER_USER"])
-    page.get_by_label("Password").fill(environment["CROSSFADE_MEMBER_PASSWORD"])
+    page.get_by_label("Email").fill(environment[f"CROSSFADE_{who}USER"])
+    page.get_by_label("Password").fill(environment[f"CROSSFADE_{who}PASSWORD"])
     page.get_by_role("button", name="Log in").click()
 
 
@@ -78,6 +110,7 @@ def take(
     *,
     scheme: Scheme,
     size: tuple[int, int],
+    who: str = MEMBER,
 ) -> None:
     """Take pictures of pages, given by the names of their files."""
     context = browser.new_context(
@@ -86,7 +119,7 @@ def take(
         viewport={"width": size[0], "height": size[1]},
     )
     page = context.new_page()
-    log_in(page, environment)
+    log_in(page, environment, who)
     for name, path in pictures.items():
         page.goto(path)
         page.screenshot(path=FOLDER / f"{name}.png")
@@ -116,6 +149,11 @@ def main() -> int:
         shoot(light, scheme="light", size=WIDE)
         shoot({"runs-dark": runs, "run-dark": run}, scheme="dark", size=WIDE)
         shoot({"runs-phone": runs}, scheme="light", size=PHONE)
+        with migration(environment):
+            with httpx.Client(base_url=environment["TRIGGER_API_URL"], headers=headers) as client:
+                trigger_all(client)
+            room = {"control-room": "/admin/migration/", "flags": "/admin/flags/"}
+            shoot(room, scheme="light", size=TALL, who=OPERATOR)
         browser.close()
     return 0
 

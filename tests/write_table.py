@@ -300,6 +300,14 @@ WRITES: Final[Mapping[str, Write]] = {
         has_reason=False,
     ),
     # members' pages
+    "/orgs/*/*/deployments/*/promote": Write(
+        lambda stage: stage.room(
+            f"deployments/{_first_deployment(stage)}/promote", current=_current_version(stage)
+        ),
+        _rows("environment currentVersion"),
+        prepare=lambda stage: stage.author.deploy(metadata(task("fifth"))),
+        has_reason=False,
+    ),
     "/orgs/*/*/regions/*": _room("regions/{ref}", {"region": "spare"}, "project defaultGroupId"),
     "/orgs/*/*/keys/new/*": Write(
         lambda stage: stage.room(
@@ -453,6 +461,18 @@ def _waiting_deployment(stage: Stage) -> str:
 def _first_version(stage: Stage) -> str:
     """Give the version that was current first."""
     return str(list_audit(key="currentVersion", limit=100).rows[-1].new)
+
+
+def _first_deployment(stage: Stage) -> str:
+    """Give the deployment of the version that was current first."""
+    rows = stage.author.get("/api/v1/deployments").json()["data"]
+    version = _first_version(stage)
+    return next(str(row["id"]) for row in rows if row["version"] == version)
+
+
+def _current_version(stage: Stage) -> str:
+    """Give the version that new runs use."""
+    return str(stage.author.get("/api/v1/deployments/current").json()["version"])
 
 
 def _streamed(answer: Any) -> Any:

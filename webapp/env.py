@@ -54,6 +54,18 @@ class EntitlementsEnv:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactStorageEnv:
+    """Where deployed code is stored when it is not a folder: a bucket that speaks S3."""
+
+    bucket: str  # ARTIFACT_STORAGE_S3_BUCKET: "" keeps artifacts in the folder
+    endpoint_url: str  # ARTIFACT_STORAGE_S3_ENDPOINT_URL: "" for the cloud's own
+    region: str  # ARTIFACT_STORAGE_S3_REGION: "" as the client finds it
+    access_key_id: str  # ARTIFACT_STORAGE_S3_ACCESS_KEY_ID: "" for the machine's own role
+    secret_access_key: str  # ARTIFACT_STORAGE_S3_SECRET_ACCESS_KEY
+    prefix: str  # ARTIFACT_STORAGE_S3_PREFIX: of every name in the bucket
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Env:
     """What the control plane takes from its environment."""
 
@@ -67,6 +79,7 @@ class Env:
     trusted_proxies: int  # CROSSFADE_TRUSTED_PROXIES: of ours in front, each adding an address
     public_url: str  # CROSSFADE_PUBLIC_URL: how callers outside reach the web process
     artifacts_dir: str  # CROSSFADE_ARTIFACTS_DIR: the folder of the default file storage
+    artifact_storage: ArtifactStorageEnv  # used in place of the folder when it names a bucket
     log_file: str  # CROSSFADE_LOG_FILE: "" writes the JSON lines to standard error
     process_name: str  # CROSSFADE_PROCESS: which process of the Procfile this is
     database_pool_timeout_s: int  # CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS
@@ -79,6 +92,7 @@ class Env:
     timeout_pending_cancel_ms: int  # RUN_ENGINE_TIMEOUT_PENDING_CANCEL
     timeout_suspended_ms: int  # RUN_ENGINE_TIMEOUT_SUSPENDED
     max_duration_grace_ms: int  # RUN_ENGINE_MAX_DURATION_GRACE_MS: what runners get to end it first
+    deploy_timeout_ms: int  # DEPLOY_TIMEOUT_MS: what nobody finished by then has timed out
     retention_days_free: int  # RUN_RETENTION_DAYS_FREE: 0 keeps runs for ever
     retention_days_paid: int  # RUN_RETENTION_DAYS_PAID
     retention_days_enterprise: int  # RUN_RETENTION_DAYS_ENTERPRISE: of unknown plans too
@@ -116,6 +130,7 @@ def _read(reader: environ.Env) -> Env:
         trusted_proxies=_whole(reader, "CROSSFADE_TRUSTED_PROXIES", 0, least=0),
         public_url=reader.str("CROSSFADE_PUBLIC_URL", default="http://127.0.0.1:8030").rstrip("/"),
         artifacts_dir=reader.str("CROSSFADE_ARTIFACTS_DIR", default="var/artifacts"),
+        artifact_storage=_artifact_storage(reader),
         log_file=reader.str("CROSSFADE_LOG_FILE", default=""),
         process_name=reader.str("CROSSFADE_PROCESS", default="web"),
         database_pool_size=_whole(reader, "CROSSFADE_DATABASE_POOL_SIZE", 16, least=1),
@@ -138,6 +153,7 @@ def _read(reader: environ.Env) -> Env:
         ),
         timeout_suspended_ms=_whole(reader, "RUN_ENGINE_TIMEOUT_SUSPENDED", 600_000, least=1),
         max_duration_grace_ms=_whole(reader, "RUN_ENGINE_MAX_DURATION_GRACE_MS", 60_000, least=0),
+        deploy_timeout_ms=_whole(reader, "DEPLOY_TIMEOUT_MS", 480_000, least=1),
         retention_days_free=_days(reader, "RUN_RETENTION_DAYS_FREE", 30),
         retention_days_paid=_days(reader, "RUN_RETENTION_DAYS_PAID", 90),
         retention_days_enterprise=_days(reader, "RUN_RETENTION_DAYS_ENTERPRISE", 365),
@@ -211,6 +227,29 @@ def _bucket(reader: environ.Env, name: str) -> tuple[int, int, int] | None:
         )
     most, refill, refill_s = map(int, parts)
     return most, refill, refill_s
+
+
+def _artifact_storage(reader: environ.Env) -> ArtifactStorageEnv:
+    key_id = _text(reader, "ARTIFACT_STORAGE_S3_ACCESS_KEY_ID")
+    secret = _text(reader, "ARTIFACT_STORAGE_S3_SECRET_ACCESS_KEY")
+    if bool(key_id) != bool(secret):
+        raise InvalidEnvironment(
+            "ARTIFACT_STORAGE_S3_ACCESS_KEY_ID and ARTIFACT_STORAGE_S3_SECRET_ACCESS_KEY"
+            " go together: set both or none"
+        )
+    return ArtifactStorageEnv(
+        bucket=_text(reader, "ARTIFACT_STORAGE_S3_BUCKET"),
+        endpoint_url=_address(reader, "ARTIFACT_STORAGE_S3_ENDPOINT_URL"),
+        region=_text(reader, "ARTIFACT_STORAGE_S3_REGION"),
+        access_key_id=key_id,
+        secret_access_key=secret,
+        prefix=_text(reader, "ARTIFACT_STORAGE_S3_PREFIX").strip("/"),
+    )
+
+
+def _text(reader: environ.Env, name: str) -> str:
+    """Read a text without what surrounds it; "" when it is unset."""
+    return str(reader.str(name, default="")).strip()
 
 
 def _templates(reader: environ.Env) -> TemplatesEnv:

@@ -7,6 +7,7 @@ import environ
 
 from deployments.machines import PRESETS, read_presets
 from webapp.admin.look import LOOK
+from webapp.artifact_storage import storage_setting
 from webapp.env import InvalidEnvironment, read_env
 from webapp.logs import logging_config
 
@@ -109,10 +110,9 @@ USE_I18N = False
 
 STATIC_URL = "/static/"
 STORAGES = {
-    "default": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": str((BASE_DIR / ENV.artifacts_dir).resolve())},
-    },
+    "default": storage_setting(
+        ENV.artifact_storage, folder=(BASE_DIR / ENV.artifacts_dir).resolve()
+    ),
     "staticfiles": {"BACKEND": "webapp.dashboard.assets.VersionedStatic"},
 }
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runs.contracts import DispatchFailure
-
 RUNNER_MODULE = "crossfade.runner"  # what a workload executes
+
+DispatchFailure = Literal[
+    "no_image", "create_failed", "restore_failed", "no_capacity", "unsupported"
+]
+"""Why a workload could not be started."""
 
 
 class ArtifactSource(Protocol):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from crossfade.cli.environment import CliEnvironment
 
 _INTERRUPTED = 130
+_UNKNOWN_KEY = 401
 _UNREAD = 141  # as a shell reports a program whose reader went away
 
 
@@ -37,6 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
 
 
+def _told(error: ApiError, environment: CliEnvironment) -> str:
+    text = f"{error.request}: {error}" if error.request else str(error)
+    if error.status == _UNKNOWN_KEY:
+        return f"{text}; {environment.api_url} does not know this key"
+    return text
+
+
 def _run(parsed: Namespace, environment: CliEnvironment) -> int:
     """Run a parsed command; what is expected to go wrong becomes a sentence."""
     try:
@@ -51,7 +59,7 @@ def _run(parsed: Namespace, environment: CliEnvironment) -> int:
         )
         return 1
     except ApiError as error:
-        say("error", f"{error.request}: {error}" if error.request else str(error))
+        say("error", _told(error, environment))
         return 1
     except CrossfadeError as error:
         say("error", str(error))

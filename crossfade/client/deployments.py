@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _SILENCE_S = 60.0  # the platform sends a ping every 10 s
 _FINALIZE_TRIES = 5
 _BETWEEN_TRIES_S = 2.0
+_CONFLICT = 409
 
 
 class FinalizeFailed(ApiError):
@@ -44,13 +45,18 @@ class Deployments:
         }
         return self._transport.call("POST", "/api/v1/deployments", body=body)
 
-    def upload_artifact(self, digest: str, data: bytes) -> bool:
-        """Store an artifact under its digest, `sha256:<hex>`; False when it was there already."""
+    def upload_artifact(
+        self, digest: str, data: bytes, *, on_sent: Callable[[int, int], None] | None = None
+    ) -> bool:
+        """Store an artifact under its digest, `sha256:<hex>`; False when it was there already.
+
+        **Args** `on_sent` hears how many bytes of how many went out; a repeat begins anew.
+        """
         body = {"digest": digest, "size": len(data)}
         answer = self._transport.call("POST", "/api/v1/artifacts", body=body)
         if answer.get("exists") is True:
             return False
-        self._transport.upload(str(answer["url"]), data)
+        self._transport.upload(str(answer["url"]), data, on_sent=on_sent)
         return True
 
     def register_worker(self, deployment_id: str, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -65,18 +71,29 @@ class Deployments:
         body = {"localOnly": True, "metadata": metadata, "engine": "V2"}
         return self._transport.call("POST", path, body=body)
 
-    def finalize(self, deployment_id: str, *, on_log: Callable[[str], None]) -> None:
-        """Finish a deployment and make it current; repeats when the stream breaks.
+    def finalize(
+        self,
+        deployment_id: str,
+        *,
+        on_log: Callable[[str], None],
+        on_ping: Callable[[], None] = lambda: None,
+        silence_s: float = _SILENCE_S,
+    ) -> None:
+        """Finish a deployment and make it current; repeats when the stream breaks or falls silent.
 
-        **Raises** FinalizeFailed when the platform gave up on it; ConnectionFailed.
+        **Args** `on_log` hears what the platform does, `on_ping` that it still does it.
+        **Raises** FinalizeFailed when the platform gave up on it, or it ended otherwise;
+        ConnectionFailed.
         """
         for attempt in range(1, _FINALIZE_TRIES + 1):
             try:
-                self._finalize_once(deployment_id, on_log)
+                self._finalize_once(deployment_id, on_log, on_ping, silence_s)
             except ConnectionFailed:
                 if attempt == _FINALIZE_TRIES:
                     raise
             except ApiError as error:
+                if error.status == _CONFLICT:
+                    raise FinalizeFailed(_CONFLICT, self._why_ended(deployment_id)) from error
                 if isinstance(error, FinalizeFailed) or error.status < 500:  # noqa: PLR2004
                     raise
                 if attempt == _FINALIZE_TRIES:
@@ -89,6 +106,11 @@ class Deployments:
         """Mark a deployment as failed."""
         path = f"/api/v1/deployments/{quote(deployment_id, safe='')}/fail"
         self._transport.call("POST", path, body={"error": {"name": name, "message": message}})
+
+    def cancel(self, deployment_id: str, *, reason: str) -> None:
+        """Call a deployment off."""
+        path = f"/api/v1/deployments/{quote(deployment_id, safe='')}/cancel"
+        self._transport.call("POST", path, body={"reason": reason})
 
     def retrieve(self, deployment_id: str) -> dict[str, Any]:
         """Give a deployment."""
@@ -108,12 +130,27 @@ class Deployments:
             return None
         return frozenset(str(task.get("slug")) for task in tasks if isinstance(task, dict))
 
-    def _finalize_once(self, deployment_id: str, on_log: Callable[[str], None]) -> None:
+    def _why_ended(self, deployment_id: str) -> str:
+        """Give why a deployment cannot be finalized, which a lost answer may have said before."""
+        found = self.retrieve(deployment_id)
+        error = found.get("errorData")
+        told = error.get("message") if isinstance(error, dict) else None
+        return str(told or f"it is {found.get('status', 'over')} already")
+
+    def _finalize_once(
+        self,
+        deployment_id: str,
+        on_log: Callable[[str], None],
+        on_ping: Callable[[], None],
+        silence_s: float,
+    ) -> None:
         path = f"/api/v3/deployments/{quote(deployment_id, safe='')}/finalize"
-        with self._transport.stream(path, {}, timeout_s=_SILENCE_S) as lines:
+        with self._transport.stream(path, {}, timeout_s=silence_s) as lines:
             for event in events_in(lines):
                 if event.name == "log":
                     on_log(str(event.data.get("message", "")))
+                elif event.name == "ping":
+                    on_ping()
                 elif event.name == "complete":
                     return
                 elif event.name == "error":

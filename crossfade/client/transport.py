@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 API_VERSION = "2025-07-16"  # selects the modern status names
 _FIRST_REFUSAL = 300
 _UPLOAD_S = 300.0
+_PIECE_BYTES = 64 * 1024
 
 
 class Transport:
@@ -85,11 +86,14 @@ class Transport:
             raise ApiError(200, f"{method} {path} did not answer with a list")
         return value
 
-    def upload(self, url: str, data: bytes) -> None:
+    def upload(
+        self, url: str, data: bytes, *, on_sent: Callable[[int, int], None] | None = None
+    ) -> None:
         """PUT bytes to a URL the platform named; a repeat stores the same bytes again."""
         target = url if "://" in url else self.api_url + url
-        headers = {"content-type": "application/octet-stream"}
-        self._send("PUT", target, content=data, headers=headers, timeout=_UPLOAD_S)
+        headers = {"content-type": "application/octet-stream", "content-length": str(len(data))}
+        content = data if on_sent is None else _Told(data, on_sent)
+        self._send("PUT", target, content=content, headers=headers, timeout=_UPLOAD_S)
 
     @contextmanager
     def stream(self, path: str, body: Any, *, timeout_s: float) -> Iterator[Iterator[str]]:
@@ -143,6 +147,20 @@ class Transport:
             if wait_s is None:
                 raise problem
             self._sleep(wait_s)
+
+
+class _Told:
+    """Bytes that are sent piece by piece, each of which is told; from the start at every try."""
+
+    def __init__(self, data: bytes, on_sent: Callable[[int, int], None]) -> None:
+        self._data = data
+        self._on_sent = on_sent
+
+    def __iter__(self) -> Iterator[bytes]:
+        whole = len(self._data)
+        for start in range(0, whole, _PIECE_BYTES):
+            yield self._data[start : start + _PIECE_BYTES]
+            self._on_sent(min(start + _PIECE_BYTES, whole), whole)
 
 
 def _call_headers() -> dict[str, str]:

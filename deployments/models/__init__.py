@@ -7,6 +7,7 @@ from deployments.models.versions import (
     BackgroundWorker,
     CurrentVersion,
     Deployment,
+    DeploymentLine,
     TaskQueue,
     WorkerTask,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "ComputeTemplate",
     "CurrentVersion",
     "Deployment",
+    "DeploymentLine",
     "ProjectRouting",
     "TaskQueue",
     "WorkerInstance",

@@ -73,6 +73,7 @@ class Deployment(models.Model):
     git = models.JSONField(null=True)  # what the author's tool knows of the commit
     external_id = models.CharField(max_length=MAX_NAME, null=True)  # the author's name for it
     triggered_via = models.CharField(max_length=MAX_NAME, null=True)
+    created_by = models.TextField(null=True)  # the actor who began it, as in the audit
     skip_promotion = models.BooleanField(default=False)  # finalize leaves the current version
     error = models.JSONField(null=True)  # {name, message, stack?, stderr?} of a failure
     created_at = models.DateTimeField()
@@ -118,6 +119,27 @@ class Deployment(models.Model):
 
     def __str__(self) -> str:
         return self.id
+
+
+class DeploymentLine(models.Model):
+    """What happened on the way of a deployment, in a sentence for whoever deployed."""
+
+    deployment = models.ForeignKey(
+        Deployment, on_delete=models.CASCADE, related_name="+", db_index=False
+    )  # the index below serves it
+    at = models.DateTimeField()
+    text = models.TextField()
+    actor = models.TextField(null=True)  # who did it, as in the audit; null: the platform
+
+    class Meta:
+        """Read by deployment, in the order it was written."""
+
+        indexes: ClassVar = [
+            models.Index(fields=["deployment", "id"], name="deployments_line_in_order")
+        ]
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class BackgroundWorker(models.Model):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 ON = "computeMigrationEnabled"
+REFRESHED_MS = 20_000  # a few refreshes
 
 
 def test_two_actions_switch_the_migration_off(operator: Operator) -> None:
@@ -55,7 +56,7 @@ def test_the_control_room_keeps_itself_fresh_in_place(operator: Operator) -> Non
     set_global_flags({"computeMigrationPaidPercentage": 7}, **ORIGIN)
 
     def story(page: Page) -> float:
-        expect(page.get_by_test_id("dial-paid")).to_contain_text("7 %")
+        expect(page.get_by_test_id("dial-paid")).to_contain_text("7 %", timeout=REFRESHED_MS)
         return top_of_changes(page)
 
     assert operator.act(story) == before

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from playwright.sync_api import expect
 
+from deployments.staff_selectors import list_any_deployments
 from runs.contracts import LogBatch, LogLine
 from runs.selectors import get_any_run
 from runs.services.cancellation import cancel_run
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.browser
 NARROW: Final = 360
 BETWEEN: Final = (780, 861, 990, 1090, 1280, 1800)  # where a run is one line, whatever its tags
 MOST_PX: Final = 40  # of one line
-ROOMS: Final = ("regions", "keys", "members", "settings")
+ROOMS: Final = ("deployments", "regions", "keys", "members", "settings")
 TABS: Final = ("", "/payload", "/logs", "/snapshots")
 LONG_LINE: Final = "a line that goes on and on " * 40
 PAUSE_MS: Final = 2100  # longer than between two refreshes of a run
@@ -85,7 +86,10 @@ def paths_of(shop: Shop, run_id: str) -> list[str]:
     """Give the addresses of every kind of page."""
     runs = [shop.path(), shop.path(environment="dev"), f"{shop.path()}?task=none&status=failed"]
     tabs = [shop.path(f"{run_id}{tab}") for tab in TABS]
-    return [*runs, *tabs, *(shop.room(room) for room in ROOMS), "/orgs", "/tokens"]
+    placed = list_any_deployments(environment_ids=[shop.tenant.environments["prod"].id]).rows[0]
+    deployment = shop.room(f"deployments/{placed.deployment.id}")
+    rooms = (shop.room(room) for room in ROOMS)
+    return [*runs, *tabs, *rooms, deployment, "/orgs", "/tokens"]
 
 
 def test_a_list_is_fresh_and_stays_where_one_reads(owner: Operator, shop: Shop) -> None:
@@ -334,11 +338,12 @@ def test_no_page_is_wider_than_a_phone(owner: Operator, shop: Shop) -> None:
     """At 360 px nothing sticks out, wider a run is one line; the menu leads to every room."""
     run_id = shop.trigger("a-task-with-quite-a-long-name", tags=("a-tag-that-is-long",) * 3)
     write(run_id, LONG_LINE, "x" * 2000)
+    paths = paths_of(shop, run_id)
 
     def widths(page: Page) -> dict[str, int]:
         page.set_viewport_size({"width": NARROW, "height": 740})
         found = {}
-        for path in paths_of(shop, run_id):
+        for path in paths:
             page.goto(path)
             found[path] = page.evaluate("document.documentElement.scrollWidth") - NARROW
         return found

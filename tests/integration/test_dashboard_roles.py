@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from deployments.staff_selectors import list_any_deployments
 from ledger.selectors import current_revision
 from tenants.people_selectors import list_members
 from tenants.permissions import Action, Standing
@@ -23,6 +24,7 @@ READING = {name: Action.READ for name in ROUTES if name.startswith(f"GET {PLACE}
 WRITING = {
     "runs/{run_id}/cancel": Action.ACT_ON_RUNS,
     "runs/{run_id}/replay": Action.ACT_ON_RUNS,
+    "deployments/{deployment_id}/promote": Action.CHOOSE_VERSION,
     "regions/{ref}": Action.CHOOSE_REGION,
     "keys/new/{environment_id}": Action.MANAGE_KEYS,
     "keys/{key_id}/revoke": Action.MANAGE_KEYS,
@@ -64,6 +66,7 @@ def office() -> Office:
     clients[Standing(None)] = browser(make_person(member_of=elsewhere, role=Role.OWNER))
     ids = {
         "run_id": shop.trigger(),
+        "deployment_id": list_any_deployments().rows[0].deployment.id,
         "ref": shop.tenant.project.ref,
         "environment_id": shop.tenant.environments["stg"].id,
         "key_id": shop.tenant.key_ids["dev"],

@@ -102,7 +102,8 @@ def replicas(
         )
         headers = {"authorization": f"Bearer {staff}"}
         both = Replicas(made=made, writer=writer, other=other, staff=headers)
-        wait_until(lambda: both.decide(writer) == both.decide(other) == MIGRATED)
+        made.beat()  # processes may take their time to start
+        wait_until(lambda: both.decide(writer) == both.decide(other) == MIGRATED, timeout_s=30)
         yield both
 
 

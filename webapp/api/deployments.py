@@ -304,6 +304,19 @@ def current(request: CallerRequest) -> DeploymentItem:
     return deployment_item(view)
 
 
+@router.get(
+    "/v1/deployments/latest", response=DeploymentItem, exclude_none=False, exclude_unset=True
+)
+def latest(request: CallerRequest) -> DeploymentItem:
+    """Show the deployment that was begun last, whatever became of it."""
+    page = version_selectors.list_deployments(
+        scope=scope_of(request.auth), wanted=DeploymentFilter(), size=1
+    )
+    if not page.data:
+        raise ApiError(404, "There is no deployment")
+    return deployment_item(page.data[0])
+
+
 @router.get("/v1/deployments/{deployment_id}", response=DeploymentAnswer)
 def show(request: CallerRequest, deployment_id: str) -> DeploymentAnswer:
     """Show one deployment."""

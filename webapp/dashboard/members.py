@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 MAX_EMAIL: Final = 254
 ROLES: Final[dict[str, str]] = {
-    Role.MEMBER: "reads everything, cancels and replays runs, chooses the default region",
+    Role.MEMBER: "reads everything, cancels and replays runs, promotes versions, chooses the"
+    " default region",
     Role.ADMIN: "besides, makes and revokes keys, makes projects, adds and removes members",
     Role.OWNER: "besides, makes and unmakes owners",
 }

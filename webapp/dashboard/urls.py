@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
-from webapp.dashboard import keys, members, projects, regions, tokens
+from webapp.dashboard import deployments, keys, members, projects, regions, tokens
 from webapp.dashboard.assets import asset
 from webapp.dashboard.run_actions import cancel, replay
 from webapp.dashboard.run_list import run_list
@@ -32,6 +32,15 @@ urlpatterns: list[URLPattern] = [
     path(f"{RUN}/snapshots", run_page, {"tab": SNAPSHOTS}, name="run_snapshots"),
     path(f"{RUN}/cancel", cancel, name="cancel"),
     path(f"{RUN}/replay", replay, name="replay"),
+    path(f"{PLACE}/deployments", deployments.deployment_list, name="deployments"),
+    path(
+        f"{PLACE}/deployments/<str:deployment_id>", deployments.deployment_page, name="deployment"
+    ),
+    path(
+        f"{PLACE}/deployments/<str:deployment_id>/promote",
+        deployments.promote,
+        name="promote_deployment",
+    ),
     path(f"{PLACE}/regions", regions.regions, name="regions"),
     path(f"{PLACE}/regions/<str:ref>", regions.choose_region, name="choose_region"),
     path(f"{PLACE}/keys", keys.keys, name="keys"),
