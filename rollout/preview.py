@@ -62,7 +62,13 @@ class Members(NamedTuple):
 
     def at(self, place: int) -> Member:
         """Give one of them."""
-        return Member(*(column[place] for column in self))
+        return Member(
+            self.ids[place],
+            self.forms[place],
+            self.group_ids[place],
+            self.runs[place],
+            self.ready_in[place],
+        )
 
 
 class Home(NamedTuple):

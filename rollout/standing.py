@@ -119,7 +119,7 @@ def count_forms(counts: Iterable[tuple[int, Readiness, int]], *, head: tuple[int
         total += count
         if override is not None:
             switches[override] += count
-        elif form.plan in DIALS:
+        elif form.plan is not None and form.plan in DIALS:
             ready[form.plan, readiness][form.bucket] += count
     by_readiness = {key: tuple(buckets) for key, buckets in ready.items()}
     by_plan = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connection
 
@@ -35,7 +35,7 @@ def load_readiness(
     One query. Without ids it reads all of them; who has deployed nothing is not there.
     """
     required = template_presets().required
-    values = {
+    values: dict[str, Any] = {
         "development": DEVELOPMENT,
         "presets": list(required),
         "needed": len(required),
