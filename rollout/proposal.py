@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deployments.template_subjects import template_settings
 from deployments.worker_groups import check_default_group
-from flags.catalog import MIGRATION_ENABLED, REQUIRE_READY
+from flags.catalog import DEFAULT_GROUP, MIGRATION_ENABLED, REQUIRE_READY
 from flags.enrollment import Enrollment, bucket_of, enroll
 from flags.selectors import get_organization_values, read_global_flags
 from flags.services import check_global_values
@@ -94,7 +94,7 @@ def preview_global_flags(values: Mapping[str, Any]) -> ProposalPreview:
     proposed = {key: value for key, value in {**now.values, **values}.items() if value is not None}
     then = flag_snapshot(proposed, revision=read.revision)
     (members, revision), has_gateway = get_members(), template_settings().has_gateway
-    homes = read_homes(then)
+    homes = read_homes(then.value(DEFAULT_GROUP, {}))
     found = decide_preview(members, homes, now=now, then=then)
     titles = list_titles(one.id for one in (*found.joining.largest, *found.leaving.largest))
     return ProposalPreview(

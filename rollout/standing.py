@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flags.catalog import MIGRATION_ENABLED
 from flags.enrollment import BUCKETS, DIALS
-from flags.selectors import read_global_flags
-from flags.values import flag_snapshot
 from ledger.selectors import current_head
-from rollout.homes import read_homes
+from rollout.homes import read_home_regions
 from rollout.population import get_members
-from rollout.preview import FORMS, home_of
+from rollout.preview import FORMS, NO_REGION
 from rollout.readiness import Readiness, ReadyCounts, count_readiness, readiness_in
 
 if TYPE_CHECKING:
@@ -87,9 +85,10 @@ class Standing(NamedTuple):
 _held = Tally((-1, ""), {}, 0, 0, 0, {})
 
 
-def tally() -> Tally:
+def tally(default_group_id: str | None) -> Tally:
     """Give the organizations as of now, counted anew when anything was changed meanwhile.
 
+    **Args** `default_group_id` is the flag's value of now, None when it is not set.
     Two threads may count the same; either result is right.
     """
     global _held  # noqa: PLW0603  one reference, replaced as a whole
@@ -97,11 +96,10 @@ def tally() -> Tally:
     if held.head == head:
         return held
     members, _revision = get_members()
-    read = read_global_flags()
-    homes = read_homes(flag_snapshot(read.in_effect, revision=read.revision))
+    regions = read_home_regions(default_group_id)
     kinds = Counter(zip(members.forms, members.group_ids, members.ready_in, strict=True))
     counts = (
-        (form, readiness_in(ready_in, home_of(group_id, homes).region), count)
+        (form, readiness_in(ready_in, regions.get(group_id, NO_REGION)), count)
         for (form, group_id, ready_in), count in kinds.items()
     )
     _held = fresh = count_forms(counts, head=head)
