@@ -8,7 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from django.db import connection
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     import redis
+    from django.db.backends.postgresql.base import DatabaseWrapper
 
     from tests.factories import Tenant
     from tests.fakes.template_gateway import TemplateGateway
@@ -160,7 +161,7 @@ def test_a_database_restart_loses_no_build(
     refused = author.finalize(started["id"])
     assert refused.status_code == 503
     release_connections()
-    connection.close_pool()  # others in it are cut as well
+    cast("DatabaseWrapper", connection).close_pool()  # others in it are cut as well
     assert status_of(started) == "DEPLOYING"
     assert set(states().values()) == {"BUILDING"}
     assert call_back(author, gateway).json() == {"recorded": 2}
