@@ -7,6 +7,7 @@ the page, and looks at the database between.
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from playwright.sync_api import sync_playwright
 
+from ledger.models import Revision
 from tenants.words import Role
 from tests.browsing import Shop, make_shop
 from tests.chromium import FLAGS, need_chromium
@@ -35,6 +37,7 @@ T = TypeVar("T")
 
 WIDE = (1280, 900)
 TIMEOUT_MS = 15_000
+_beginnings = itertools.count(1_000_000, 1_000_000)
 
 
 @dataclass
@@ -102,16 +105,25 @@ def web_url(
 
 
 @pytest.fixture
-def operator(
-    chromium: Chromium, web_url: str, transactional_db: None
-) -> Generator[Operator, None, None]:
+def later(transactional_db: None) -> None:
+    """Go on with higher revisions than any test before.
+
+    The web process outlives the emptied database. What it remembers is then of a revision that this
+    database has forgotten, as after long silence, so it drops all of it.
+    """
+    value = next(_beginnings)
+    Revision.objects.update_or_create(id=1, defaults={"value": value, "pruned_to": value})
+
+
+@pytest.fixture
+def operator(chromium: Chromium, web_url: str, later: None) -> Generator[Operator, None, None]:
     """Give a staff person with an open window; a page that the browser complains about fails."""
     with _person_at_window(chromium, web_url, make_person(is_staff=True)) as staff:
         yield staff
 
 
 @pytest.fixture
-def shop(transactional_db: None) -> Shop:
+def shop(later: None) -> Shop:
     """Give a tenant whose production runs are placed in a region."""
     return make_shop(title="A Company With Quite A Long Name")
 
