@@ -159,6 +159,19 @@ def _renew(rows: Iterable[ComputeTemplate], presets: Presets, said: Mapping[str,
 
 
 @transaction.atomic
+def take_back_ready(worker_id: str) -> int:
+    """Ask anew for what is ready of a version; give how many. Runs find them not ready meanwhile.
+
+    The caller tells the ledger, within the same transaction.
+    """
+    ready = ComputeTemplate.objects.select_for_update().filter(worker_id=worker_id)
+    rows = list(ready.filter(status=_S.READY).order_by("id"))
+    for row in rows:
+        _ask_again(row)
+    return len(rows)
+
+
+@transaction.atomic
 def claim_templates(worker_id: str, region: str) -> Claim | None:
     """Take what is due of a version in a region; None when there is nothing, or another has it."""
     due = list(

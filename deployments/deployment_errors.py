@@ -21,6 +21,10 @@ class TemplateCreationFailed(Invalid):
     """A compute template that the deployment cannot do without was not built."""
 
 
+class TooManyWaiting(Exception):
+    """As many deploys as may wait for their templates at once are waiting already."""
+
+
 class PromotionRefused(Invalid):
     """The version may not become the current one."""
 

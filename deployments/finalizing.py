@@ -8,10 +8,12 @@ the reconciler, and never the deploy's concern.
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Never
+from typing import TYPE_CHECKING, Final, NamedTuple, Never
 
 import structlog
+from django.conf import settings
 from django.db import transaction
 
 from deployments.compute_templates import (
@@ -28,22 +30,25 @@ from deployments.metrics import DECIDED
 from deployments.promotion import check_finalizable, finalize_deployment, startable_image
 from deployments.template_building import BUILD_TIMEOUT_S, build_templates
 from deployments.template_mode import TemplateMode
-from deployments.template_results import failure_text, warnings_of
+from deployments.template_results import count_built, failure_text, warnings_of
+from deployments.template_span import template_span
 from deployments.template_subjects import (
     find_subject,
     read_world,
     template_gateway,
     template_presets,
 )
+from deployments.waiting_deploys import WAITING
 from ledger.connections import release_connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from deployments.compute_templates import Version
+    from deployments.compute_templates import Presets, Version
     from deployments.deployment_views import DeploymentView, EnvironmentScope
     from deployments.template_mode import TemplateDecision
+    from deployments.template_span import TemplateSpan
 
 log = structlog.get_logger(__name__)
 
@@ -76,30 +81,71 @@ def finalize_with_templates(
 ) -> DeploymentView:
     """Complete a deployment; `report` is told, line by line, what takes its time.
 
-    **Raises** what `finalize_deployment` raises, and `TemplateCreationFailed` when a template that
-    is required could not be built; the deployment has failed then.
+    **Raises** what `finalize_deployment` raises; `TemplateCreationFailed` when a template that is
+    required could not be built: the deployment has failed then; `TooManyWaiting` when it would have
+    to wait and too many do: it can be finalized later.
     """
+    asked = _ask(wanted)
+    if asked is None:
+        return _finalize(wanted)
+    decision, presets = asked.decision, template_presets()
+    report = _kept(wanted, report)
+    with (
+        _place(decision),
+        template_span(wanted.deployment_id, decision, presets) as span,
+    ):
+        if decision.mode is TemplateMode.REQUIRED:
+            deadline_s = time.monotonic() + build_timeout_s
+            _require(wanted, asked, presets, span, report=report, deadline_s=deadline_s)
+        with transaction.atomic():  # one commit: a shadow template makes nobody wait for another
+            done = _finalize(wanted)
+            if decision.mode is TemplateMode.SHADOW:
+                _ask_in_shadow(asked.version, decision, presets)
+        span.note_result(RESULTS[decision.mode])
+    _note(wanted, decision, RESULTS[decision.mode])
+    return done
+
+
+def check_place(wanted: Finalize) -> None:
+    """Raise `TooManyWaiting` when the deploy would have to wait and there is no place to.
+
+    For those who begin their answer before the work begins. It is a first look: a place may be
+    taken meanwhile.
+    """
+    if not WAITING.is_full(settings.ENV.templates.max_waiting_deploys):
+        return
+    asked = _ask(wanted)
+    if asked is not None:
+        with _place(asked.decision):
+            return
+
+
+class _Asked(NamedTuple):
+    """What a deploy needs, and of what."""
+
+    version: Version
+    decision: TemplateDecision
+
+
+def _ask(wanted: Finalize) -> _Asked | None:
+    """Decide about the templates of a deploy; None: it is done already, or has no version."""
     view = check_finalizable(scope=wanted.scope, deployment_id=wanted.deployment_id)
     subject = find_subject(wanted.deployment_id)
-    report = _kept(wanted, report)
     if view.status == DeploymentState.DEPLOYED or subject is None:
-        return _finalize(wanted)
+        return None
     image = startable_image(
         scope=wanted.scope,
         deployment_id=wanted.deployment_id,
         image_digest=wanted.image_digest,
     )
-    decision = read_world().decide(subject, image=image)
-    version = subject.version(image or "")
-    if decision.mode is TemplateMode.REQUIRED:
-        deadline_s = time.monotonic() + build_timeout_s
-        _require(wanted, version, decision, report=report, deadline_s=deadline_s)
-    with transaction.atomic():  # one commit: a template in the shadow makes nobody wait for another
-        done = _finalize(wanted)
-        if decision.mode is TemplateMode.SHADOW:
-            _ask_in_shadow(version, decision)
-    _note(wanted, decision, RESULTS[decision.mode])
-    return done
+    return _Asked(subject.version(image or ""), read_world().decide(subject, image=image))
+
+
+def _place(decision: TemplateDecision) -> AbstractContextManager[None]:
+    """Give the place that a deploy waits in; one that does not wait needs none."""
+    if decision.mode is not TemplateMode.REQUIRED:
+        return nullcontext()
+    return WAITING.place(settings.ENV.templates.max_waiting_deploys)
 
 
 def _kept(wanted: Finalize, report: Callable[[str], None]) -> Callable[[str], None]:
@@ -127,18 +173,20 @@ def _note(wanted: Finalize, decision: TemplateDecision, result: str) -> None:
 
 def _require(
     wanted: Finalize,
-    version: Version,
-    decision: TemplateDecision,
+    asked: _Asked,
+    presets: Presets,
+    span: TemplateSpan,
     *,
     report: Callable[[str], None],
     deadline_s: float,
 ) -> None:
     """Have the templates built, or fail the deployment; `deadline_s` is monotonic."""
-    presets = template_presets()
+    version, decision = asked
     report(f"Preparing the code for {', '.join(presets.names)}")
     request_templates(version, decision, presets=presets, again=True, announce=False)
     _wait_until_built(wanted, version, decision, deadline_s=deadline_s)
     states = preset_states(version.worker_id, decision.regions, presets)
+    span.note_built(count_built(states))
     for line in warnings_of(states):
         report(line)
     failure = failure_text(states)
@@ -196,8 +244,8 @@ def _finalize(wanted: Finalize) -> DeploymentView:
     )
 
 
-def _ask_in_shadow(version: Version, decision: TemplateDecision) -> None:
+def _ask_in_shadow(version: Version, decision: TemplateDecision, presets: Presets) -> None:
     try:
-        request_templates(version, decision, presets=template_presets(), again=True)
+        request_templates(version, decision, presets=presets, again=True)
     except Exception as error:  # the deployment is done; the reconciler finds what is missing
         log.exception("deployment.shadow_failed", worker_id=version.worker_id, error=str(error))

@@ -49,6 +49,19 @@ def _error_of(preset: str, response: TemplateCreateResponse, missing: str) -> st
     return missing
 
 
+def count_built(states: Iterable[PresetState]) -> int:
+    """Count the presets that are ready in every region.
+
+    >>> count_built([PresetState("micro", "us", True, None),
+    ...              PresetState("micro", "eu", True, "no disk")])
+    0
+    """
+    is_built: dict[str, bool] = {}
+    for state in states:
+        is_built[state.preset] = is_built.get(state.preset, True) and state.error is None
+    return sum(is_built.values())
+
+
 def failure_text(states: Iterable[PresetState]) -> str:
     """Give why a deploy that requires its templates fails, "" when it does not.
 

@@ -23,7 +23,7 @@ class TemplateState(StrEnum):
 
     PENDING = "PENDING"  # wanted; nobody works on it
     BUILDING = "BUILDING"  # the gateway was asked, under a claim that ends by itself
-    READY = "READY"  # instances of its machine can start from it
+    READY = "READY"  # instances of its machine can start from it; only staff ask for it again
     FAILED = "FAILED"  # it was given up; only a new request for it goes on
 
 
@@ -56,6 +56,7 @@ TRANSITIONS: Final[Mapping[tuple[TemplateState, TemplateEvent], TemplateState]] 
         (_S.BUILDING, _E.RETRY): _S.PENDING,
         (_S.BUILDING, _E.GIVE_UP): _S.FAILED,
         (_S.FAILED, _E.REQUEST): _S.PENDING,
+        (_S.READY, _E.REQUEST): _S.PENDING,
     }
 )
 """Every legal move; a pair that is not here is refused."""

@@ -17,17 +17,19 @@ from django.db import connection
 from flags.catalog import MIGRATION_ENABLED
 from flags.enrollment import bucket_of
 from flags.stored import GLOBAL
-from ledger.changes import ALL, FLAGS, ORGANIZATION, PROJECT
+from ledger.changes import ALL, FLAGS, ORGANIZATION, PROJECT, VERSION
 from ledger.connections import release_connections
 from ledger.registry import ReloadingRegistry
 from ledger.selectors import changes_since, current_revision
 from rollout.preview import FORMS, Members, form_of
+from rollout.version_readiness import load_readiness
 from runs.hourly_counts import HOURS_OF_WEEK, count_by_organization
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ledger.changes import ChangeSet
+    from rollout.readiness import ReadyIn
 
 INTERVAL_MS: Final = 600_000
 TIMEOUT_S: Final = 60.0
@@ -52,7 +54,8 @@ LEFT JOIN (
 """
 _CHANGED = """
 WHERE organization.id = ANY (%(organizations)s) OR organization.id IN (
-  SELECT organization_id FROM tenants_project WHERE id = ANY (%(projects)s))
+  SELECT organization_id FROM tenants_project WHERE id = ANY (%(projects)s)
+  UNION SELECT organization_id FROM tenants_environment WHERE id = ANY (%(environments)s))
 """
 _ORDER = "ORDER BY organization.id"
 
@@ -77,8 +80,9 @@ def load_population() -> Population:
     runs = count_by_organization(_week_before(now), counted_to)
     columns = _Columns.of(POPULATION.current())
     columns.forget()
+    ready = load_readiness()
     for row in _read(_ORDER):
-        columns.put(row, runs=runs.get(row[0], 0))
+        columns.put(row, ready.get((row[0], row[3])), runs=runs.get(row[0], 0))
     return Population(columns.members(), columns.places, counted_to, revision)
 
 
@@ -140,9 +144,9 @@ def _changed(population: Population, changes: ChangeSet) -> Population:
     rows = _changed_rows(changes)
     if not rows:
         return population._replace(revision=changes.revision)
-    columns = _Columns.of(population)
+    columns, ready = _Columns.of(population), load_readiness([row[0] for row in rows])
     for row in rows:
-        columns.put(row)
+        columns.put(row, ready.get((row[0], row[3])))
     return Population(columns.members(), columns.places, population.counted_to, changes.revision)
 
 
@@ -154,23 +158,25 @@ class _Columns:
         self._forms = list(members.forms)
         self._group_ids = list(members.group_ids)
         self._runs = list(members.runs)
+        self._ready_in = list(members.ready_in)
         self._buckets: dict[str, int] = {}
         self.places = dict(places)
 
     @classmethod
     def of(cls, held: Population | None) -> _Columns:
         """Begin with what is held."""
-        return cls(Members((), (), (), ()), {}) if held is None else cls(held.members, held.places)
+        return cls(Members(*[()] * 5), {}) if held is None else cls(held.members, held.places)
 
     def forget(self) -> None:
         """Begin anew, but remember the buckets: they never change, and take longest to work out."""
         places = self.places.items()
         self._buckets = {one: FORMS[self._forms[place]].bucket for one, place in places}
-        for column in (self._ids, self._forms, self._group_ids, self._runs):
+        columns = (self._ids, self._forms, self._group_ids, self._runs, self._ready_in)
+        for column in columns:
             column.clear()
         self.places = {}
 
-    def put(self, row: _Row, *, runs: int = 0) -> None:
+    def put(self, row: _Row, ready_in: ReadyIn, *, runs: int = 0) -> None:
         """Add a row's organization, or change the one that is there and keep its runs."""
         organization_id, plan, override, group_id = row
         value = None if override is None else json.loads(override)
@@ -179,6 +185,7 @@ class _Columns:
             bucket = FORMS[self._forms[place]].bucket
             self._forms[place] = form_of(plan, value, bucket)
             self._group_ids[place] = group_id
+            self._ready_in[place] = ready_in
             return
         bucket = self._buckets.get(organization_id, -1)
         bucket = bucket_of(organization_id) if bucket < 0 else bucket
@@ -187,6 +194,7 @@ class _Columns:
         self._forms.append(form_of(plan, value, bucket))
         self._group_ids.append(group_id)
         self._runs.append(runs)
+        self._ready_in.append(ready_in)
 
     def add_runs(self, more: Mapping[str, int]) -> None:
         """Add what was triggered since."""
@@ -197,11 +205,11 @@ class _Columns:
 
     def members(self) -> Members:
         """Give the columns."""
-        return Members(self._ids, self._forms, self._group_ids, self._runs)
+        return Members(self._ids, self._forms, self._group_ids, self._runs, self._ready_in)
 
 
 def _changes_all(changes: ChangeSet) -> bool:
-    kinds = {ORGANIZATION, PROJECT, FLAGS}
+    kinds = {ORGANIZATION, PROJECT, FLAGS, VERSION}
     return not changes.is_complete or any(
         kind in kinds and subject == ALL for kind, subject in changes.touched
     )
@@ -214,9 +222,15 @@ def _changed_rows(changes: ChangeSet) -> list[_Row]:
         if kind == ORGANIZATION or (kind == FLAGS and subject != GLOBAL)
     }
     projects = {subject for kind, subject in changes.touched if kind == PROJECT}
-    if not organizations and not projects:
+    environments = {subject for kind, subject in changes.touched if kind == VERSION}
+    if not organizations and not projects and not environments:
         return []
-    return _read(_CHANGED, organizations=list(organizations), projects=list(projects))
+    return _read(
+        _CHANGED,
+        organizations=list(organizations),
+        projects=list(projects),
+        environments=list(environments),
+    )
 
 
 def _read(rest: str, **values: list[str]) -> list[_Row]:

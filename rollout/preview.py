@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flags.catalog import MIGRATION_ENABLED
 from flags.enrollment import BUCKETS, Dialled, enroll
+from rollout.readiness import ReadyCounts, ReadyIn, count_readiness, readiness_in
 from runs.placement import PlacementInput, PlacementRegions, Why, decide_placement
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Member(NamedTuple):
     form: int  # its place in `FORMS`
     group_id: str | None  # its project's default worker group; None: the global default
     runs: int  # in the last 7 days
+    ready_in: ReadyIn = None  # where the versions of projects with that default are ready
 
 
 class Members(NamedTuple):
@@ -56,10 +58,17 @@ class Members(NamedTuple):
     forms: Sequence[int]
     group_ids: Sequence[str | None]
     runs: Sequence[int]
+    ready_in: Sequence[ReadyIn]
 
     def at(self, place: int) -> Member:
         """Give one of them."""
-        return Member(self.ids[place], self.forms[place], self.group_ids[place], self.runs[place])
+        return Member(
+            self.ids[place],
+            self.forms[place],
+            self.group_ids[place],
+            self.runs[place],
+            self.ready_in[place],
+        )
 
 
 class Home(NamedTuple):
@@ -77,6 +86,7 @@ class Side:
     runs: int  # of all of them, in the last 7 days
     by_plan: Mapping[str, int]
     by_region: Mapping[str, int]
+    templates: ReadyCounts
     largest: tuple[Member, ...]  # by runs, at most `LISTED`
 
     @property
@@ -144,13 +154,15 @@ def _side(members: Members, moves: Sequence[bool], homes: Mapping[str | None, Ho
     """Count those whose form moves; no column is walked for a side to which nobody does."""
     mask = [moves[form] for form in members.forms] if any(moves) else []
     forms = Counter(compress(members.forms, mask))
-    groups = Counter(compress(members.group_ids, mask))
+    bases = Counter(compress(zip(members.group_ids, members.ready_in, strict=True), mask))
+    regions = [(home_of(group, homes).region, ready, n) for (group, ready), n in bases.items()]
     places = compress(range(len(mask)), mask)
     return Side(
         count=forms.total(),
         runs=sum(compress(members.runs, mask)),
         by_plan=_summed((FORMS[form].plan or UNKNOWN_PLAN, n) for form, n in forms.items()),
-        by_region=_summed((home_of(group, homes).region, n) for group, n in groups.items()),
+        by_region=_summed((region, n) for region, _, n in regions),
+        templates=count_readiness((readiness_in(ready, region), n) for region, ready, n in regions),
         largest=tuple(map(members.at, nlargest(LISTED, places, key=members.runs.__getitem__))),
     )
 

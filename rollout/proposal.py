@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deployments.region_snapshot import load_liveness, load_region_snapshot
-from deployments.regions import Refused, ResolveRequest, resolve_base
+from deployments.template_subjects import template_settings
 from deployments.worker_groups import check_default_group
-from flags.catalog import DEFAULT_GROUP, MIGRATION_ENABLED
+from flags.catalog import DEFAULT_GROUP, MIGRATION_ENABLED, REQUIRE_READY
 from flags.enrollment import Enrollment, bucket_of, enroll
 from flags.selectors import get_organization_values, read_global_flags
 from flags.services import check_global_values
-from flags.values import FlagSnapshot, flag_snapshot
+from flags.values import flag_snapshot
+from rollout.homes import read_homes
 from rollout.population import get_members
-from rollout.preview import FORMS, Home, Member, Side, decide_preview, form_of, home_for, home_of
+from rollout.preview import FORMS, Home, Member, Side, decide_preview, form_of, home_of
+from rollout.readiness import Readiness, ReadyCounts, readiness_in
 from runs.hourly_counts import HOURS_OF_WEEK
-from runs.placement import PlacementRegions, routes_of
 from tenants.selectors import get_organization
 from tenants.staff_selectors import list_titles
 
@@ -35,6 +34,7 @@ class MovingOrganization(NamedTuple):
     plan: str | None
     runs_per_hour: float
     is_effective: bool  # its default region has a live backing
+    readiness: Readiness  # of its code, for that backing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,7 @@ class MovingSide:
     by_region: Mapping[str, int]
     organizations: tuple[MovingOrganization, ...]  # the largest by runs
     is_truncated: bool
+    templates: ReadyCounts | None  # None: none are needed, or there is no compute gateway
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class ProposalPreview:
     is_subset: bool  # some move out and nobody moves in
     joining: MovingSide
     leaving: MovingSide
+    requires_ready: bool  # then; who joins without templates stays on containers
 
 
 class OverridePreview(NamedTuple):
@@ -91,46 +93,27 @@ def preview_global_flags(values: Mapping[str, Any]) -> ProposalPreview:
     now = flag_snapshot(read.in_effect, revision=read.revision)
     proposed = {key: value for key, value in {**now.values, **values}.items() if value is not None}
     then = flag_snapshot(proposed, revision=read.revision)
-    members, revision = get_members()
-    homes = _homes(then)
+    (members, revision), has_gateway = get_members(), template_settings().has_gateway
+    homes = read_homes(then.value(DEFAULT_GROUP, {}))
     found = decide_preview(members, homes, now=now, then=then)
     titles = list_titles(one.id for one in (*found.joining.largest, *found.leaving.largest))
     return ProposalPreview(
         revision=min(read.revision, revision),
         is_superset=found.is_superset,
         is_subset=found.is_subset,
-        joining=_side(found.joining, homes, titles),
-        leaving=_side(found.leaving, homes, titles),
+        joining=_side(found.joining, homes, titles, shows_templates=has_gateway),
+        leaving=_side(found.leaving, homes, titles, shows_templates=False),
+        requires_ready=then.values.get(REQUIRE_READY) is True,
     )
 
 
-def _homes(flags: FlagSnapshot) -> dict[str | None, Home]:
-    """Give where runs that name no region start from, for every default that a project can have."""
-    snapshot, liveness = load_region_snapshot(), load_liveness()
-    regions = PlacementRegions(routes_of(snapshot), liveness.deadlines_s, snapshot.revision)
-    common, now_s = flags.value(DEFAULT_GROUP, {}), time.monotonic()
-    found: dict[str | None, Home] = {}
-    for group_id in (None, *snapshot.by_id):
-        base = resolve_base(snapshot, _request(group_id, common))
-        if not isinstance(base, Refused):
-            found[group_id] = home_for(base, regions, now_s=now_s)
-    return found
-
-
-def _request(default_group_id: str | None, global_default_id: str | None) -> ResolveRequest:
-    return ResolveRequest(
-        environment_id="",
-        is_development=False,
-        region=None,
-        project_id="",
-        default_group_id=default_group_id,
-        allowed_queues=frozenset(),
-        has_compute_access=False,
-        global_default_id=global_default_id,
-    )
-
-
-def _side(side: Side, homes: Mapping[str | None, Home], titles: Mapping[str, str]) -> MovingSide:
+def _side(
+    side: Side,
+    homes: Mapping[str | None, Home],
+    titles: Mapping[str, str],
+    *,
+    shows_templates: bool,
+) -> MovingSide:
     return MovingSide(
         count=side.count,
         runs_per_hour=_rate(side.runs),
@@ -138,18 +121,21 @@ def _side(side: Side, homes: Mapping[str | None, Home], titles: Mapping[str, str
         by_region=side.by_region,
         organizations=tuple(_organization(one, homes, titles) for one in side.largest),
         is_truncated=side.is_truncated,
+        templates=side.templates if shows_templates else None,
     )
 
 
 def _organization(
     member: Member, homes: Mapping[str | None, Home], titles: Mapping[str, str]
 ) -> MovingOrganization:
+    home = home_of(member.group_id, homes)
     return MovingOrganization(
         id=member.id,
         title=titles.get(member.id, ""),
         plan=FORMS[member.form].plan,
         runs_per_hour=_rate(member.runs),
-        is_effective=home_of(member.group_id, homes).is_effective,
+        is_effective=home.is_effective,
+        readiness=readiness_in(member.ready_in, home.region),
     )
 
 

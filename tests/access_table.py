@@ -125,6 +125,7 @@ ROUTES: dict[str, Route] = {
             ("GET", "feature-flags"),
             ("POST", "feature-flags"),
             ("POST", "audit/{audit_id}/revert"),
+            ("POST", "deployments/{deployment_id}/templates/rebuild"),
             ("POST", "migration/kill"),
             ("POST", "migration/move-queued"),
             ("POST", "migration/preview"),

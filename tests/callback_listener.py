@@ -13,6 +13,8 @@ class CallbackListener:
 
     def __init__(self) -> None:
         self.heard: list[Any] = []
+        self.paths: list[str] = []
+        self.bodies: list[bytes] = []  # as they came; `heard` has those that are JSON
         self.headers: list[dict[str, str]] = []
         self.statuses: list[int] = []
         handler = type("Handler", (_Handler,), {"listener": self})
@@ -39,7 +41,10 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
         self.listener.headers.append({k.lower(): v for k, v in self.headers.items()})
         status = self.listener.statuses.pop(0) if self.listener.statuses else 204
-        self.listener.heard.append(json.loads(raw))
+        self.listener.paths.append(self.path)
+        self.listener.bodies.append(raw)
+        if self.headers.get("content-type", "").startswith("application/json"):
+            self.listener.heard.append(json.loads(raw))
         self.send_response(status)
         self.end_headers()
 

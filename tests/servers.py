@@ -51,13 +51,22 @@ class ServerNotStarted(Exception):
     """A server ended or did not answer; the message carries its log."""
 
 
-def wait_until(holds: Callable[[], bool], *, timeout_s: float = 10.0, what: str = "") -> None:
-    """Look again and again until the condition holds; fail the test when it never does."""
+def wait_until(
+    holds: Callable[[], bool],
+    *,
+    timeout_s: float = 10.0,
+    what: str = "",
+    every_s: float = POLL_S,
+) -> None:
+    """Look again and again until the condition holds; fail the test when it never does.
+
+    `every_s` is for looks that cost others something, such as a call.
+    """
     pause = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > pause:
             pytest.fail(f"not within {timeout_s} s: {what or holds}")
-        time.sleep(POLL_S)
+        time.sleep(every_s)
 
 
 def cache_folder(account: Account | None) -> Path:

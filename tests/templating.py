@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.conf import settings as django_settings
 
+from compute.contracts import TemplateCreateResponse
 from deployments import hooks
+from deployments.compute_templates import (
+    Presets,
+    Version,
+    claim_templates,
+    record_results,
+    request_templates,
+)
+from deployments.machines import PRESETS
 from deployments.models.templates import ComputeTemplate
-from deployments.models.versions import Deployment
+from deployments.models.versions import CurrentVersion, Deployment
 from deployments.template_building import build_templates
+from deployments.template_mode import TemplateDecision, TemplateMode, TemplateReason
 from deployments.template_subjects import template_gateway
 from flags.catalog import MIGRATION_ENABLED, REQUIRE_TEMPLATE
 from flags.services import set_global_flags, set_organization_flags
@@ -129,3 +139,19 @@ def in_shadow(author: Author, tenant: Tenant) -> dict[str, Any]:
     assert author.finalize(started["id"]).status_code == 200
     assert build()
     return started
+
+
+def mark_ready(environment_id: str, *, preset: str = "small-1x", region: str = REGION) -> None:
+    """Have a template of the current version built, as a gateway's answer does."""
+    worker_id = CurrentVersion.objects.get(environment_id=environment_id).worker_id
+    version = Version(
+        worker_id=worker_id, environment_id=environment_id, image="image", digest=None
+    )
+    decision = TemplateDecision(TemplateMode.SHADOW, TemplateReason.MIGRATED, (region,))
+    presets = Presets(names=(preset,), required=frozenset())
+    request_templates(version, decision, presets=presets, again=False, announce=False)
+    claim = claim_templates(worker_id, region)
+    assert claim is not None
+    machine = {"cpu": PRESETS[preset].cpu, "memory_gb": PRESETS[preset].memory}
+    answer = TemplateCreateResponse.model_validate({"results": [{"machine_config": machine}]})
+    assert record_results(claim.secret, answer) == 1

@@ -25,6 +25,7 @@ from tests.deploying import Author, metadata, task
 from tests.factories import NOW, ORIGIN
 from tests.operating import REASON, Staff, fields_of
 from tests.ramping import draft
+from tests.running import change, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -153,6 +154,22 @@ _NEW_ORGANIZATION = ("organization created", "key created")
 _NEW_GROUP = {"name": "new", "workloadType": "CONTAINER", "region": "new"}
 _MOVE = {"region": REGION, "to": "CONTAINER", "dryRun": False}
 
+
+def _give_up_templates(stage: Stage) -> None:
+    """Deploy a version with templates, of which the gateway built none."""
+    stage.author.deploy(metadata(task("sixth")), artifactKey=stage.author.upload())
+    change(
+        "UPDATE deployments_computetemplate SET status = 'FAILED', error = 'no', finished_at = now()"
+    )
+
+
+def _prepared_deployment() -> str:
+    """Give the deployment that has templates."""
+    query = "SELECT worker.deployment_id FROM deployments_backgroundworker AS worker WHERE id IN"
+    templates = "(SELECT worker_id FROM deployments_computetemplate)"
+    return str(rows_of(f"{query} {templates}")[0][0])
+
+
 WRITES: Final[Mapping[str, Write]] = {
     # the staff API
     "POST /admin/api/v1/orgs": _staff("POST", "orgs", {"title": "New"}, *_NEW_ORGANIZATION),
@@ -217,6 +234,13 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     "POST /admin/api/v1/audit/{audit_id}/revert": _staff(
         "POST", "audit/{audit_id}/revert", {}, f"global {FREE}"
+    ),
+    "POST /admin/api/v1/deployments/{deployment_id}/templates/rebuild": Write(
+        lambda stage: stage.call(
+            "POST", f"deployments/{_prepared_deployment()}/templates/rebuild", {}
+        ),
+        _rows("deployment templates"),
+        prepare=_give_up_templates,
     ),
     # members and keys
     "PUT /api/v1/projects/{ref}/default-region": Write(
@@ -364,6 +388,11 @@ WRITES: Final[Mapping[str, Write]] = {
     "/admin/migration/move-queued/": Write(
         lambda stage: stage.form(f"/admin/migration/move-queued/?region={REGION}&to=CONTAINER"),
         _rows("migration move-queued"),
+    ),
+    "/admin/deployments/*/": Write(
+        lambda stage: stage.form(f"/admin/deployments/{_prepared_deployment()}/"),
+        _rows("deployment templates"),
+        prepare=_give_up_templates,
     ),
     "/admin/audit/*/": Write(
         lambda stage: stage.form(f"/admin/audit/{stage.audit_id}/"), _rows(f"global {FREE}")

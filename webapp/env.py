@@ -41,6 +41,7 @@ class TemplatesEnv:
     presets_required: tuple[str, ...]  # COMPUTE_TEMPLATE_MACHINE_PRESETS_REQUIRED
     shadow_percent: int  # COMPUTE_TEMPLATE_SHADOW_ROLLOUT_PCT: of the organizations
     all_regions: bool  # COMPUTE_TEMPLATE_ALL_REGIONS: not only where runs go by default
+    max_waiting_deploys: int  # COMPUTE_TEMPLATE_MAX_WAITING_DEPLOYS: in a process, each a thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +104,7 @@ class Env:
     machine_presets_file: str  # MACHINE_PRESETS_OVERRIDE_PATH: "" for the public figures
     flags_require_reason: bool  # FLAGS_REQUIRE_REASON: staff writes without X-Reason are refused
     entitlements: EntitlementsEnv
+    otlp_endpoint: str  # OTEL_EXPORTER_OTLP_ENDPOINT: where spans are sent; "" for nowhere
 
 
 def read_env(source: Mapping[str, str]) -> Env:
@@ -167,6 +169,7 @@ def _read(reader: environ.Env) -> Env:
         machine_presets_file=reader.str("MACHINE_PRESETS_OVERRIDE_PATH", default="").strip(),
         flags_require_reason=_switch(reader, "FLAGS_REQUIRE_REASON"),
         entitlements=_entitlements(reader),
+        otlp_endpoint=_address(reader, "OTEL_EXPORTER_OTLP_ENDPOINT"),
     )
 
 
@@ -258,6 +261,7 @@ def _templates(reader: environ.Env) -> TemplatesEnv:
         presets_required=_required_presets(reader, presets),
         shadow_percent=_percent(reader, "COMPUTE_TEMPLATE_SHADOW_ROLLOUT_PCT"),
         all_regions=_switch(reader, "COMPUTE_TEMPLATE_ALL_REGIONS"),
+        max_waiting_deploys=_whole(reader, "COMPUTE_TEMPLATE_MAX_WAITING_DEPLOYS", 4, least=1),
     )
 
 

@@ -41,6 +41,7 @@ from tenants.entitlements.access import REFRESHER, start_refreshing
 from webapp import celery_app
 from webapp.reconciler_metrics import expose_reconcilers
 from webapp.template_metrics import expose_templates
+from webapp.tracing import start_tracing
 
 PRESENCE_INTERVAL_MS: Final = 1000
 
@@ -88,6 +89,7 @@ def start_web() -> None:
     POPULATION.start()
     expose_reconcilers()
     expose_templates()
+    start_tracing(settings.ENV.otlp_endpoint, process=settings.ENV.process_name)
 
 
 def stop() -> None:

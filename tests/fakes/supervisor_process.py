@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.servers import wait_until
+from tests.servers import POLL_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +28,9 @@ PATIENCE_S = 60.0
 TOKEN_SECRET = "token-secret-of-the-tests-which-is-long"
 
 
-def eventually(holds: Callable[[], bool], *, what: str = "") -> None:
+def eventually(holds: Callable[[], bool], *, what: str = "", every_s: float = POLL_S) -> None:
     """Wait for a condition; real processes on a busy machine may need long."""
-    wait_until(holds, timeout_s=PATIENCE_S, what=what)
+    wait_until(holds, timeout_s=PATIENCE_S, what=what, every_s=every_s)
 
 
 def make_artifact(files: dict[str, str]) -> bytes:

@@ -112,6 +112,11 @@ def test_shadow_deploys_at_once_and_builds_in_the_background(
     assert not build()
 
 
+@pytest.mark.fault(
+    kills="a callback comes twice",
+    step="its template is being built",
+    expects="the second changes nothing and is answered alike",
+)
 def test_callback_makes_ready_once_and_takes_a_revision(
     author: Author, tenant: Tenant, gateway: TemplateGateway
 ) -> None:
@@ -149,6 +154,11 @@ def test_only_who_was_asked_may_call_back(
     assert stored not in secret
 
 
+@pytest.mark.fault(
+    kills="a callback comes before the reply, which is cut",
+    step="its template is being built",
+    expects="what the callback said stays",
+)
 def test_callback_before_the_reply_counts(
     author: Author, tenant: Tenant, gateway: TemplateGateway
 ) -> None:
@@ -165,7 +175,12 @@ def test_callback_before_the_reply_counts(
     assert set(states().values()) == {"READY"}
 
 
-@pytest.mark.parametrize("step", [503, "drop", "garbage"])
+@pytest.mark.fault(
+    kills="the gateway answers 500, 502, 503, 504 or garbage, or not at all",
+    step="its template is being built",
+    expects="the deploy is done; the template waits with the error and is built later",
+)
+@pytest.mark.parametrize("step", [500, 502, 503, 504, "drop", "garbage"])
 def test_gateway_in_trouble_is_asked_again(
     author: Author, tenant: Tenant, gateway: TemplateGateway, step: int | str
 ) -> None:
@@ -211,6 +226,11 @@ def test_attempts_end(author: Author, tenant: Tenant, gateway: TemplateGateway) 
     assert len(gateway.requests) == 6
 
 
+@pytest.mark.fault(
+    kills="a message or a callback is lost",
+    step="its template is being built",
+    expects="the job is sent again, the claim ends, and it is built once more",
+)
 def test_lost_job_and_lost_callback_are_found(
     author: Author,
     tenant: Tenant,

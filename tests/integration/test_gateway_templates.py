@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.callback_listener import CallbackListener
+from tests.embedded_programs import is_alive
 from tests.fake_workload_api import FakeRun, serving
 from tests.fakes.gateway_fixtures import start_gateway
 from tests.fakes.supervisor_fixtures import IMAGE, platform, shared_dir, uid_base
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["platform", "shared_dir", "start_gateway", "uid_base"]
 
+LOOK_S = 0.05  # between two calls: the gateway they ask has something else to do
 SMALL: dict[str, float] = {"cpu": 0.5, "memory_gb": 0.5}
 LARGE: dict[str, float] = {"cpu": 1, "memory_gb": 1}
 TASKS = """
@@ -91,7 +93,7 @@ def run_instance(gateway: GatewayProcess, name: str, **fields: Any) -> dict[str,
         env = {**runner_variables(port), "TRIGGER_RUNNER_ID": name, **fields.pop("env", {})}
         answer = gateway.create(name, env=env, **{"image": IMAGE, **SMALL, **fields})
         assert answer.status_code == 201, answer.text
-        eventually(lambda: gateway.listed()[name]["status"] == "exited", what=name)
+        eventually(lambda: gateway.listed()[name]["status"] == "exited", what=name, every_s=LOOK_S)
     (completion,) = run.completions
     assert completion["ok"], completion
     assert run.texts() == ["importing"]
@@ -128,7 +130,7 @@ def test_instance_of_a_template_is_as_isolated_as_any(
     )  # fmt: skip
     own_users = users == "true" and os.geteuid() == 0
     assert (uid_base <= warm["uid"] < uid_base + 208) is own_users
-    eventually(lambda: warm_count(gateway) == 1, what="the next spare")
+    eventually(lambda: warm_count(gateway) == 1, what="the next spare", every_s=LOOK_S)
     platform.add_artifact(f"{IMAGE}-copy", make_artifact({"tasks.py": TASKS}))
     again = run_instance(gateway, "again", image=f"{IMAGE}-copy")
     assert was_warm(gateway) == [False, True, True]
@@ -213,9 +215,9 @@ def test_dead_spare_costs_a_cold_start_and_no_run(start: Callable[..., GatewayPr
     gateway = start()
     build(gateway)
     os.kill(spare_of(gateway), 9)
-    eventually(lambda: warm_count(gateway) == 0)
+    eventually(lambda: warm_count(gateway) == 0, every_s=LOOK_S)
     run_instance(gateway, "after-death")
-    eventually(lambda: warm_count(gateway) == 1, what="the next spare")
+    eventually(lambda: warm_count(gateway) == 1, what="the next spare", every_s=LOOK_S)
     os.kill(spare_of(gateway), 19)  # SIGSTOP: it lives and does not answer
     run_instance(gateway, "after-hang")
     assert was_warm(gateway) == [False, False]
@@ -266,10 +268,12 @@ def test_spares_are_bounded_and_idle_ones_end(
     build(gateway, SMALL)
     build(gateway, LARGE)
     assert warm_count(gateway) == len(spares_of(gateway)) == 1
-    eventually(lambda: warm_count(gateway) == 0, what="the end of the idle one")
+    eventually(lambda: warm_count(gateway) == 0, what="the end of the idle one", every_s=LOOK_S)
     eventually(lambda: spares_of(gateway) == [])
     run_instance(gateway, "brings-it-back")
-    eventually(lambda: warm_count(gateway) == 1, what="the spare of a known template")
+    eventually(
+        lambda: warm_count(gateway) == 1, what="the spare of a known template", every_s=LOOK_S
+    )
 
 
 def test_without_room_for_spares_code_is_only_prepared(
@@ -298,13 +302,13 @@ def test_killed_gateway_forgets_no_template_and_leaves_no_spare(
     build(gateway)
     spare = spare_of(gateway)
     gateway.kill()
-    eventually(lambda: not psutil.pid_exists(spare), what="the end of the spare")
+    eventually(lambda: not is_alive(spare), what="the end of the spare")
     gateway.start()
     (cleared,) = gateway.events("workloads.prepared")[-1]["cleared"]
     assert cleared.startswith(".warm-")
     assert psutil.pid_exists(spare_of(neighbour))
     assert (warm_count(gateway), warm_count(neighbour)) == (0, 1)
     run_instance(gateway, "first")
-    eventually(lambda: warm_count(gateway) == 1, what="the spare")
+    eventually(lambda: warm_count(gateway) == 1, what="the spare", every_s=LOOK_S)
     assert gateway.stop() == 0
     assert "Traceback" not in gateway.log_text

@@ -110,7 +110,12 @@ def test_required_deploy_fails_when_the_gateway_gives_nothing(
     assert status_of(started) == "FAILED"
 
 
-@pytest.mark.parametrize("step", [503, "commit-drop"])
+@pytest.mark.fault(
+    kills="the gateway answers 5xx or garbage, or its answer is lost after the build",
+    step="deploying, while its templates are built",
+    expects="it is asked again while the deploy waits, and the deploy is done",
+)
+@pytest.mark.parametrize("step", [503, "garbage", "commit-drop"])
 def test_required_deploy_outlives_a_passing_trouble(
     author: Author, tenant: Tenant, gateway: TemplateGateway, step: str | int
 ) -> None:
@@ -184,6 +189,11 @@ def test_what_happened_is_counted(author: Author, tenant: Tenant, gateway: Templ
     }  # fmt: skip
 
 
+@pytest.mark.fault(
+    kills="the gateway never answers",
+    step="deploying, while its templates are built",
+    expects="the deploy fails after five minutes and says so; nothing became current",
+)
 def test_gateway_that_does_not_answer_is_waited_for_so_long(
     author: Author, tenant: Tenant, gateway: TemplateGateway
 ) -> None:

@@ -56,6 +56,7 @@ def every_route(tenant: Tenant) -> list[tuple[str, str, object]]:
         ("GET", "/admin/api/v1/ramps", None),
         ("POST", "/admin/api/v1/ramps", {"flag": "x", "steps": []}),
         ("POST", "/admin/api/v1/ramps/ramp_x/start", None),
+        ("POST", "/admin/api/v1/deployments/deployment_x/templates/rebuild", {}),
         ("GET", "/admin/api/v1/runs/run_x", None),
         ("GET", "/admin/api/v1/audit", None),
         ("POST", f"/admin/api/v1/audit/{list_audit().rows[0].id}/revert", {}),

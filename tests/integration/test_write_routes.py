@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,8 +50,10 @@ HEAL = "DROP TRIGGER refuse_audit ON ledger_auditrow; DROP FUNCTION refuse_audit
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
+def stage(tmp_path: Path, settings: Any) -> Stage:
     """Set everything up that any of the writes needs."""
+    templates = replace(settings.ENV.templates, gateway_url="http://127.0.0.1:1")
+    settings.ENV = replace(settings.ENV, templates=templates)
     shop = make_shop()
     backing = make_worker_group(
         name="vm", fields={"workload_type": "MICROVM", "region": REGION, "priority": 1}

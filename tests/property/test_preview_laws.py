@@ -20,14 +20,18 @@ from rollout.preview import (
     form_of,
     home_of,
 )
+from rollout.readiness import Readiness, readiness_in, ready_in_all
 
 ON = "computeMigrationEnabled"
 FREE, PAID = "computeMigrationFreePercentage", "computeMigrationPaidPercentage"
 HOMES = {None: Home("us", is_effective=True), "wg_eu": Home("eu", is_effective=False)}
 
+READY_IN = st.sampled_from([None, frozenset(), frozenset({"us"}), frozenset({"us", "eu"})])
 FORM_NUMBERS = st.integers(0, len(FORMS) - 1)
 MEMBERS = st.lists(
-    st.tuples(FORM_NUMBERS, st.sampled_from([None, "wg_eu", "wg_gone"]), st.integers(0, 9)),
+    st.tuples(
+        FORM_NUMBERS, st.sampled_from([None, "wg_eu", "wg_gone"]), st.integers(0, 9), READY_IN
+    ),
     max_size=60,
 ).map(lambda rows: [Member(f"org_{number}", *row) for number, row in enumerate(rows)])
 FLAGS = st.none() | st.builds(
@@ -40,7 +44,7 @@ FLAGS = st.none() | st.builds(
 
 def columns(members: list[Member]) -> Members:
     """Give organizations as they are kept."""
-    rows: tuple[Any, ...] = tuple(zip(*members, strict=True)) or ((), (), (), ())
+    rows: tuple[Any, ...] = tuple(zip(*members, strict=True)) or ((), (), (), (), ())
     return Members(*rows)
 
 
@@ -53,7 +57,7 @@ def is_in(member: Member, flags: FlagSnapshot | None) -> bool:
 def test_a_preview_is_the_rule_asked_about_each(
     members: list[Member], now: FlagSnapshot | None, then: FlagSnapshot | None
 ) -> None:
-    """In and out are exactly those whose answer differs, with all their runs, by plan and region."""
+    """In and out are exactly those whose answer differs: their runs, plans, regions, templates."""
     found = decide_preview(columns(members), HOMES, now=now, then=then)
     joining = [one for one in members if not is_in(one, now) and is_in(one, then)]
     leaving = [one for one in members if is_in(one, now) and not is_in(one, then)]
@@ -65,6 +69,12 @@ def test_a_preview_is_the_rule_asked_about_each(
         assert side.by_plan == {plan: plans.count(plan) for plan in plans}
         regions = [home_of(one.group_id, HOMES).region for one in expected]
         assert side.by_region == {region: regions.count(region) for region in regions}
+        states = [
+            readiness_in(one.ready_in, region)
+            for one, region in zip(expected, regions, strict=True)
+        ]
+        assert side.templates == tuple(states.count(state) for state in Readiness)
+        assert side.templates.total == side.count
     assert found.is_superset == (bool(joining) and not leaving)
     assert found.is_subset == (bool(leaving) and not joining)
 
@@ -106,3 +116,24 @@ def test_a_form_is_found_again(number: int) -> None:
     assert form_of(form.plan, form.overrides.get(ON), form.bucket) == number
     assert FORMS[form_of(form.plan, 1, form.bucket)].overrides == {}
     assert home_of("wg_unknown", HOMES).region == NO_REGION
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b"]),
+            st.sampled_from([None, "wg_eu"]),
+            st.lists(st.sampled_from(["us", "eu", "ap"]), unique=True),
+        )
+    )
+)
+def test_an_organization_is_ready_where_each_of_its_versions_is(
+    versions: list[tuple[str, str | None, list[str]]],
+) -> None:
+    """One version that is missing in a region is enough; versions of other defaults do not count."""
+    found = ready_in_all(versions)
+    assert found.keys() == {(org, group) for org, group, _ in versions}
+    for key, ready in found.items():
+        own = [set(regions) for org, group, regions in versions if (org, group) == key]
+        assert ready == set.intersection(*own)
+        assert (readiness_in(ready, "us") is Readiness.READY) == all("us" in one for one in own)

@@ -9,6 +9,7 @@ import pytest
 
 from flags.enrollment import bucket_of, enroll
 from rollout.preview import form_of
+from rollout.readiness import Readiness
 from rollout.standing import count_forms, standing_of
 
 
@@ -44,12 +45,17 @@ def people(count: int) -> tuple[list[tuple[str, str | None]], dict[str, object]]
 @pytest.mark.parametrize("is_enabled", [True, False])
 def test_the_sums_are_those_of_the_rule(percentages: dict[str, int], is_enabled: bool) -> None:
     """Counting by bucket gives what asking the rule about every organization gives."""
-    plans, switches = people(2000)
-    forms = (
-        form_of(plan, switches.get(organization_id), bucket_of(organization_id))
+    (plans, switches), chance = people(2000), random.Random(8)
+    states = {organization_id: chance.choice(list(Readiness)) for organization_id, _ in plans}
+    counts = (
+        (
+            form_of(plan, switches.get(organization_id), bucket_of(organization_id)),
+            states[organization_id],
+            1,
+        )
         for organization_id, plan in plans
     )
-    counted = count_forms(forms, head=(3, ""))
+    counted = count_forms(counts, head=(3, ""))
     standing = standing_of(counted, is_enabled=is_enabled, percentages=percentages)
     dials = {"free": 0, "paid": 0, **percentages} if is_enabled else None
     asked = [
@@ -71,6 +77,16 @@ def test_the_sums_are_those_of_the_rule(percentages: dict[str, int], is_enabled:
     assert standing.by_percentage == sum(one.value == "in_percentage" for one in asked)
     assert standing.total == 2000
     assert all(0 <= dial.enrolled <= dial.organizations for dial in standing.dials)
+    for dial in standing.dials:
+        assert dial.inside.total == (dial.enrolled if is_enabled else 0)
+        assert dial.inside.total + dial.outside.total == dial.organizations
+        mine = [
+            states[organization_id]
+            for organization_id, plan in plans
+            if plan == dial.plan and not isinstance(switches.get(organization_id), bool)
+        ]
+        both = zip(dial.inside, dial.outside, strict=True)
+        assert [first + second for first, second in both] == [mine.count(one) for one in Readiness]
 
 
 def test_nobody_is_counted_where_nobody_is() -> None:

@@ -11,6 +11,7 @@ from django.urls import reverse
 from deployments.regions import CONTAINER, MANAGED, MICROVM, region_snapshot
 from deployments.template_states import TemplateState
 from flags.ramps import RampState
+from rollout.readiness import ReadyCounts
 from webapp.admin.ramp_words import Track, position_text, track_of
 from webapp.admin.tables import Cell, Fact, facts, word
 from webapp.dashboard.words import Word, count_text, moment
@@ -67,6 +68,7 @@ class Dial(NamedTuple):
     key: str
     percent: int
     sentence: str
+    templates: str  # whose code is ready, "" when there is nothing to say
     href: str
     ramp: str  # where its ramp stands, "" without one
     ramp_href: str
@@ -85,6 +87,7 @@ class RoomFacts:
     outage: Outage | None
     ramps: tuple[RampView, ...]  # running or paused
     templates: Mapping[TemplateState, int]  # of the versions that new runs use
+    has_gateway: bool  # that builds templates
 
 
 def headline(room: RoomFacts) -> str:
@@ -191,11 +194,31 @@ def _dial(dial: DialStanding, ramp: RampView | None, room: RoomFacts) -> Dial:
         dial.key,
         dial.percent,
         sentence,
+        readiness_text(dial.inside, dial.outside) if room.has_gateway else "",
         f"{reverse('admin:flags')}#{dial.key}",
         "" if ramp is None else position_text(ramp, room.now),
         "" if ramp is None else reverse("admin:ramp", args=[ramp.id]),
         track_of(ramp, dial.percent),
     )
+
+
+def readiness_text(inside: ReadyCounts, outside: ReadyCounts) -> str:
+    """Say whose templates are ready, of those who are in and of those who may still come.
+
+    >>> readiness_text(ReadyCounts(3, 1, 0), ReadyCounts(8, 2, 5))
+    'Templates are ready for 3 of 4 enrolled and 8 of 10 still to move; 5 have deployed nothing.'
+    """
+    sides = ((inside, "enrolled"), (outside, "still to move"))
+    parts = [
+        f"{side.ready:,} of {deployed:,} {who}"
+        for side, who in sides
+        if (deployed := side.ready + side.not_ready)
+    ]
+    if not parts:
+        return ""
+    idle = inside.undeployed + outside.undeployed
+    rest = f"; {idle:,} {'has' if idle == 1 else 'have'} deployed nothing" if idle else ""
+    return f"Templates are ready for {' and '.join(parts)}{rest}."
 
 
 def health(room: RoomFacts) -> tuple[Fact, ...]:

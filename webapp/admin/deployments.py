@@ -1,4 +1,4 @@
-"""The pages of deployments, to read."""
+"""The pages of deployments: to read, and to have compute templates built again."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from django.contrib import messages
 from django.urls import reverse
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from deployments.deployment_states import DeploymentState
 from deployments.staff_selectors import get_any_deployment, list_any_deployments
 from deployments.template_mode import TemplateMode
+from deployments.template_rebuilding import NothingToRebuild, rebuild_templates
 from deployments.template_states import TemplateState
+from deployments.template_subjects import template_settings
 from deployments.template_views import list_version_templates
 from tenants.staff_selectors import find_environment_places
 from webapp.admin.filters import scope_of
-from webapp.admin.pages import crumb, older, page
+from webapp.admin.forms import RebuildForm
+from webapp.admin.pages import crumb, older, origin_of, page
 from webapp.admin.tables import Cell, Table, at, code, facts, word
-from webapp.dashboard.words import Tone, Word
+from webapp.dashboard.answers import see_other
+from webapp.dashboard.words import Tone, Word, count_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,9 +68,36 @@ def listing(request: HttpRequest) -> HttpResponse:
     )
 
 
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 def detail(request: HttpRequest, deployment_id: str) -> HttpResponse:
-    """Show a deployment and the tasks of its version."""
+    """Show a deployment and the tasks of its version; have its templates built again."""
+    if request.method != "POST":
+        return _detail(request, deployment_id, RebuildForm())
+    form = RebuildForm(request.POST)
+    if not form.is_valid():
+        return _detail(request, deployment_id, form, status=400)
+    try:
+        done = rebuild_templates(
+            deployment_id,
+            includes_ready=form.cleaned_data["include_ready"],
+            **origin_of(request, form.cleaned_data["reason"]),
+        )
+    except NothingToRebuild as error:
+        return _detail(request, deployment_id, form, problem=f"{error}.", status=409)
+    asked = count_text(done.asked, "template")
+    said = f"{asked} will be built." if done.asked else "Nothing had to be built again."
+    messages.success(request, said)
+    return see_other(reverse("admin:deployment", args=[deployment_id]))
+
+
+def _detail(
+    request: HttpRequest,
+    deployment_id: str,
+    form: RebuildForm,
+    *,
+    problem: str = "",
+    status: int = 200,
+) -> HttpResponse:
     (placed, version), now = get_any_deployment(deployment_id), datetime.now(UTC)
     row = placed.deployment
     place = find_environment_places([placed.environment_id]).get(placed.environment_id)
@@ -74,6 +106,10 @@ def detail(request: HttpRequest, deployment_id: str) -> HttpResponse:
         request,
         "deployment.html",
         title=f"Deployment {row.version}",
+        status=status,
+        form=form,
+        problem=problem,
+        may_rebuild=row.status is DeploymentState.DEPLOYED and template_settings().has_gateway,
         crumbs=(crumb("Deployments", "deployments"),),
         facts=facts(
             {

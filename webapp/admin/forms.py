@@ -47,6 +47,17 @@ class ReasonForm(forms.Form):
     )
 
 
+class RebuildForm(ReasonForm):
+    """Which templates of a version are built again."""
+
+    include_ready = forms.BooleanField(
+        required=False,
+        label="Those that are ready, too",
+        help_text="For a gateway that lost them. They count as not ready until they are built.",
+    )
+    field_order = ("include_ready", "reason")
+
+
 class PlanForm(ReasonForm):
     """What an organization pays, and whether it may run anything new."""
 

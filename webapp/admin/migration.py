@@ -12,8 +12,9 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_safe
 
 from deployments.selectors import list_worker_groups
+from deployments.template_subjects import template_settings
 from deployments.template_views import count_current_templates
-from flags.catalog import CATALOG, MIGRATION_ENABLED
+from flags.catalog import CATALOG, DEFAULT_GROUP, MIGRATION_ENABLED
 from flags.enrollment import DIALS
 from flags.ramps import LIVE
 from flags.selectors import get_global_values, list_ramps
@@ -93,7 +94,7 @@ def standing_now() -> Standing:
     """Give the migration as it decides at this moment, from the database."""
     values = get_global_values()
     return standing_of(
-        tally(),
+        tally(values.get(DEFAULT_GROUP)),
         is_enabled=values.get(MIGRATION_ENABLED) is True,
         percentages={plan: values.get(key, 0) for plan, key in DIALS.items()},
     )
@@ -116,4 +117,5 @@ def _facts(now: datetime) -> RoomFacts:
         outage=find_outage() if settings.ENV.entitlements.url else None,
         ramps=live_ramps(),
         templates=count_current_templates(),
+        has_gateway=template_settings().has_gateway,
     )

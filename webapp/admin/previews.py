@@ -5,21 +5,29 @@ The sentence comes first, then who: by plan, by region, the largest by name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from rollout.readiness import Readiness
 from webapp.admin.tables import Cell, Fact, Table, code, facts
 from webapp.dashboard.words import count_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from rollout.proposal import MovingOrganization, MovingSide, OverridePreview, ProposalPreview
 
 NAMED: Final = 3  # of the largest, in a sentence
 SHOWN: Final = 20  # of them, in a list
 WHOLE_FROM: Final = 10.0  # runs an hour; fewer are shown with two digits
-HEADERS: Final = ("Organization", "Plan", "Runs an hour", "Its region's backing")
+HEADERS: Final[tuple[str, ...]] = ("Organization", "Plan", "Runs an hour", "Its region's backing")
 NOBODY: Final = "Nobody moves."
+READINESS: Final[Mapping[Readiness, str]] = {
+    Readiness.READY: "ready",
+    Readiness.NOT_READY: "not ready",
+    Readiness.UNDEPLOYED: "nothing deployed",
+}
+"""How an organization's templates stand, in words."""
 
 
 class Movers(NamedTuple):
@@ -62,7 +70,24 @@ def sentence_of(preview: ProposalPreview) -> str:
         )
         if side.count
     ]
-    return " ".join(parts) or NOBODY
+    return " ".join([*parts, *_templates(preview)]) or NOBODY
+
+
+def _templates(preview: ProposalPreview) -> tuple[str, ...]:
+    """Say whose code is not ready where they move to, the largest by name; all is well: say so."""
+    counts = preview.joining.templates
+    if counts is None or not counts.ready + counts.not_ready:
+        return ()
+    if not counts.not_ready:
+        return ("Their templates are ready.",)
+    lacking = [
+        one.title for one in preview.joining.organizations if one.readiness is Readiness.NOT_READY
+    ]
+    named = f" (largest: {', '.join(lacking[:NAMED])})" if lacking else ""
+    has = "has" if counts.not_ready == 1 else "have"
+    meanwhile = "stay on containers" if preview.requires_ready else "start cold"
+    who = count_text(counts.not_ready, "organization")
+    return (f"{who}{named} {has} no ready templates: until then runs {meanwhile}.",)
 
 
 def override_consequence_of(title: str, preview: OverridePreview) -> Consequence:
@@ -117,17 +142,23 @@ def _button(joining: int, leaving: int) -> str:
 def _movers(title: str, side: MovingSide) -> Movers:
     shown = side.organizations[:SHOWN]
     rest = side.count - len(shown)
+    lines = {
+        "Organizations": Cell(f"{side.count:,}"),
+        "Runs an hour, last 7 days": Cell(rate_text(side.runs_per_hour)),
+        "By plan": Cell(_counts(side.by_plan)),
+        "By region": Cell(_counts(side.by_region)),
+    }
+    headers, rows = HEADERS, _rows(shown)
+    if side.templates is not None:
+        counts = zip(READINESS.values(), side.templates, strict=True)
+        lines["Templates"] = Cell(_counts({name: count for name, count in counts if count}))
+        headers = (*HEADERS, "Templates")
+        cells = (Cell(READINESS[one.readiness]) for one in shown)
+        rows = tuple((*row, cell) for row, cell in zip(rows, cells, strict=True))
     return Movers(
         title=title,
-        facts=facts(
-            {
-                "Organizations": Cell(f"{side.count:,}"),
-                "Runs an hour, last 7 days": Cell(rate_text(side.runs_per_hour)),
-                "By plan": Cell(_counts(side.by_plan)),
-                "By region": Cell(_counts(side.by_region)),
-            }
-        ),
-        table=Table(f"{title}: the largest", HEADERS, _rows(shown), NOBODY),
+        facts=facts(lines),
+        table=Table(f"{title}: the largest", headers, rows, NOBODY),
         note=f"And {count_text(rest, 'organization')} more." if rest else "",
     )
 

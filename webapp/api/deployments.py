@@ -125,6 +125,9 @@ def finalize_streaming(
     """Complete a deployment; progress and outcome are events of the answer."""
     scope = scope_of(request.auth)
     view = promotion.check_finalizable(scope=scope, deployment_id=deployment_id)
+    finalizing.check_place(
+        _wanted(request, deployment_id, body)
+    )  # a stream has no status to say so
     finalize = partial(_finalize, request, deployment_id, body)
     return stream_response(finalize, opening=f"Finalizing version {view.version}")
 
@@ -143,8 +146,15 @@ def _finalize(
     body: FinalizeBody | None,
     report: Callable[[str], None],
 ) -> Mapping[str, Any]:
+    wanted = _wanted(request, deployment_id, body)
+    return {"id": finalizing.finalize_with_templates(wanted, report=report).id}
+
+
+def _wanted(
+    request: CallerRequest, deployment_id: str, body: FinalizeBody | None
+) -> finalizing.Finalize:
     said = body or FinalizeBody()
-    wanted = finalizing.Finalize(
+    return finalizing.Finalize(
         scope=scope_of(request.auth),
         deployment_id=deployment_id,
         skip_promotion=said.skip_promotion,
@@ -153,7 +163,6 @@ def _finalize(
         clock=partial(datetime.now, UTC),
         request_id=request_id_of(request),
     )
-    return {"id": finalizing.finalize_with_templates(wanted, report=report).id}
 
 
 def _say_nothing(_line: str) -> None:

@@ -16,6 +16,7 @@ from django.http import Http404, HttpRequest, JsonResponse
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from deployments.deployment_errors import TooManyWaiting
 from runs.errors import TooLarge
 from tenants.errors import Conflict, Invalid, NotFound, Problem, Refused
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+WAIT_A_WHILE: Final[Mapping[str, str]] = {"Retry-After": "15"}  # seconds; a build takes about that
 NO_RETRY: Final[Mapping[str, str]] = {"x-should-retry": "false"}
 _UNREADABLE_BODY = "Cannot parse request body"  # what ninja says
 # Where the library's own words say less than ours.
@@ -180,5 +182,6 @@ TABLE: Final[dict[type[BaseException], Row]] = {
     # dependencies; a lost connection, a full pool, a deadlock: repeating may help
     OperationalError: _fixed(503, "The database is not available, please try again"),
     InterfaceError: _fixed(503, "The database is not available, please try again"),
+    TooManyWaiting: _says(503, headers=WAIT_A_WHILE),
     RedisConnectionError: _fixed(503, "A dependency is not available, please try again"),
 }

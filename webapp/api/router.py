@@ -18,6 +18,7 @@ from webapp.api import (
     regions,
     runs,
     staff_audit,
+    staff_deployments,
     staff_flags,
     staff_migration,
     staff_organizations,
@@ -96,6 +97,7 @@ api.add_router("/admin/api/v1", staff_audit.router)
 api.add_router("/admin/api/v1", staff_runs.router)
 api.add_router("/admin/api/v1", staff_migration.router)
 api.add_router("/admin/api/v1", staff_ramps.router)
+api.add_router("/admin/api/v1", staff_deployments.router)
 api.add_router("/api", whoami.router)
 api.add_router("/api/v1", regions.router)
 api.add_router("/api", runs.router)

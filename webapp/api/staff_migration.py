@@ -11,6 +11,7 @@ from flags.catalog import Scope
 from rollout.explain import Explanation, explain
 from rollout.moving import MoveWish, move_queued, preview_move
 from rollout.proposal import MovingSide, preview_global_flags
+from rollout.readiness import Readiness
 from tenants.errors import Invalid, Problem
 from webapp.api.auth import PersonRequest, origin_of, staff_token
 from webapp.api.json_object import read_object
@@ -103,6 +104,15 @@ class MovingPart(Answer):
     plan: str | None = None
     runs_per_hour: float
     effective: bool
+    templates: Readiness | None = None
+
+
+class TemplatesPart(Answer):
+    """How many of those who move have ready templates; the three together are all of them."""
+
+    ready: int
+    not_ready: int
+    undeployed: int
 
 
 class SidePart(Answer):
@@ -114,6 +124,7 @@ class SidePart(Answer):
     by_region: dict[str, int]
     organizations: list[MovingPart]
     truncated: bool
+    templates: TemplatesPart | None = None
 
 
 class PreviewAnswer(Answer):
@@ -181,10 +192,12 @@ def _side(side: MovingSide) -> SidePart:
                 plan=one.plan,
                 runs_per_hour=one.runs_per_hour,
                 effective=one.is_effective,
+                templates=None if side.templates is None else one.readiness,
             )
             for one in side.organizations
         ],
         truncated=side.is_truncated,
+        templates=None if side.templates is None else TemplatesPart(**side.templates._asdict()),
     )
 
 
