@@ -103,13 +103,7 @@ def forget_old_batches() -> Fixed:
 
 
 def _forget_all(name: str, statement: str, prefix: str, at_once: int) -> Fixed:
-    env = settings.ENV
-    days = {
-        "free": env.retention_days_free,
-        "paid": env.retention_days_paid,
-        "enterprise": env.retention_days_enterprise,
-    }
-    kept = kept_since(days, now=datetime.now(UTC))
+    kept = kept_since(settings.ENV.retention_days, now=datetime.now(UTC))
     values = {
         "plans": [each.plan for each in kept],
         "moments": [each.since for each in kept],

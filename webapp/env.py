@@ -93,9 +93,7 @@ class Env:
     timeout_suspended_ms: int  # RUN_ENGINE_TIMEOUT_SUSPENDED
     max_duration_grace_ms: int  # RUN_ENGINE_MAX_DURATION_GRACE_MS: what runners get to end it first
     deploy_timeout_ms: int  # DEPLOY_TIMEOUT_MS: what nobody finished by then has timed out
-    retention_days_free: int  # RUN_RETENTION_DAYS_FREE: 0 keeps runs for ever
-    retention_days_paid: int  # RUN_RETENTION_DAYS_PAID
-    retention_days_enterprise: int  # RUN_RETENTION_DAYS_ENTERPRISE: of unknown plans too
+    retention_days: Mapping[str, int]  # RUN_RETENTION_DAYS_<plan>: 0 keeps runs for ever
     dequeue_blocking_timeout_s: int  # RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS
     max_polls: int  # CROSSFADE_MAX_POLLS: dequeues that may wait at once; half the threads at most
     retry_warm_start_threshold_ms: int  # RUN_ENGINE_RETRY_WARM_START_THRESHOLD_MS
@@ -154,9 +152,11 @@ def _read(reader: environ.Env) -> Env:
         timeout_suspended_ms=_whole(reader, "RUN_ENGINE_TIMEOUT_SUSPENDED", 600_000, least=1),
         max_duration_grace_ms=_whole(reader, "RUN_ENGINE_MAX_DURATION_GRACE_MS", 60_000, least=0),
         deploy_timeout_ms=_whole(reader, "DEPLOY_TIMEOUT_MS", 480_000, least=1),
-        retention_days_free=_days(reader, "RUN_RETENTION_DAYS_FREE", 30),
-        retention_days_paid=_days(reader, "RUN_RETENTION_DAYS_PAID", 90),
-        retention_days_enterprise=_days(reader, "RUN_RETENTION_DAYS_ENTERPRISE", 365),
+        retention_days={
+            "free": _days(reader, "RUN_RETENTION_DAYS_FREE", 30),
+            "paid": _days(reader, "RUN_RETENTION_DAYS_PAID", 90),
+            "enterprise": _days(reader, "RUN_RETENTION_DAYS_ENTERPRISE", 365),  # unknown plans too
+        },
         dequeue_blocking_timeout_s=_whole(
             reader, "RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS", 10, least=0
         ),

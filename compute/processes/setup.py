@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from compute.processes.interpreter import Interpreter
     from compute.processes.values import Exited
 
 NOTHING_WARM = WarmLimits()
@@ -86,17 +87,7 @@ def make_process_pool(
             packages=packages,
             runner_module=runner_module,
         ),
-        preparing=Preparing(
-            artifacts=Artifacts(workspace, max_bytes=settings.artifact_cache_mb * 1024**2),
-            environments=Environments(
-                workspace / "environments", interpreter, find_installer(settings.installer_env)
-            ),
-            slots=Slots(
-                uid_base=settings.uid_base if separate else None,
-                count=settings.count + settings.warm.count,
-                folder=settings.shared_dir / "users",
-            ),
-        ),
+        preparing=_preparing(settings, workspace, interpreter, separate=separate),
         known=KnownTemplates(workspace / "templates.json"),
         warm=settings.warm,
         on_exit=on_exit,
@@ -110,3 +101,19 @@ def make_process_pool(
         seconds=round(perf_counter() - began, 3),
     )
     return pool
+
+
+def _preparing(
+    settings: PoolSettings, workspace: Path, interpreter: Interpreter, *, separate: bool
+) -> Preparing:
+    return Preparing(
+        artifacts=Artifacts(workspace, max_bytes=settings.artifact_cache_mb * 1024**2),
+        environments=Environments(
+            workspace / "environments", interpreter, find_installer(settings.installer_env)
+        ),
+        slots=Slots(
+            uid_base=settings.uid_base if separate else None,
+            count=settings.count + settings.warm.count,
+            folder=settings.shared_dir / "users",
+        ),
+    )

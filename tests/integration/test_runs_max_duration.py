@@ -223,9 +223,9 @@ class TestRetention:
     ) -> None:
         """0 days mean for ever, for each plan by itself."""
         old = ended(world, days=9_000)
-        change_env(retention_days_free=0)
+        change_env(retention_days={"free": 0, "paid": 90, "enterprise": 365})
         assert forget_old_runs() == 0
-        change_env(retention_days_paid=0, retention_days_enterprise=0)
+        change_env(retention_days={"free": 0, "paid": 0, "enterprise": 0})
         assert (forget_old_runs(), is_there(old)) == (0, True)
 
     def test_more_than_a_batch_goes_in_one_tick(self, world: World) -> None:

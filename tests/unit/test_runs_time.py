@@ -47,10 +47,8 @@ TIMES = {
     "RUN_ENGINE_TIMEOUT_PENDING_CANCEL": ("timeout_pending_cancel_ms", 60_000),
     "RUN_ENGINE_TIMEOUT_SUSPENDED": ("timeout_suspended_ms", 600_000),
     "RUN_ENGINE_MAX_DURATION_GRACE_MS": ("max_duration_grace_ms", 60_000),
-    "RUN_RETENTION_DAYS_FREE": ("retention_days_free", 30),
-    "RUN_RETENTION_DAYS_PAID": ("retention_days_paid", 90),
-    "RUN_RETENTION_DAYS_ENTERPRISE": ("retention_days_enterprise", 365),
 }
+RETENTION = {"free": 30, "paid": 90, "enterprise": 365}
 
 
 @pytest.mark.parametrize("status", list(ExecutionStatus))
@@ -67,6 +65,16 @@ def test_each_time_is_a_setting(name: str) -> None:
     field, default = TIMES[name]
     assert getattr(read_env(REQUIRED), field) == default
     assert getattr(read_env({**REQUIRED, name: "7"}), field) == 7
+    with pytest.raises(InvalidEnvironment, match=name):
+        read_env({**REQUIRED, name: "1.5"})
+
+
+@pytest.mark.parametrize("plan", sorted(RETENTION))
+def test_each_plan_keeps_runs_for_its_days(plan: str) -> None:
+    """Unset they are the defaults; set, one plan's are what is set; only whole numbers are taken."""
+    name = f"RUN_RETENTION_DAYS_{plan.upper()}"
+    assert read_env(REQUIRED).retention_days == RETENTION
+    assert read_env({**REQUIRED, name: "7"}).retention_days == {**RETENTION, plan: 7}
     with pytest.raises(InvalidEnvironment, match=name):
         read_env({**REQUIRED, name: "1.5"})
 
