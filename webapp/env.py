@@ -152,11 +152,7 @@ def _read(reader: environ.Env) -> Env:
         timeout_suspended_ms=_whole(reader, "RUN_ENGINE_TIMEOUT_SUSPENDED", 600_000, least=1),
         max_duration_grace_ms=_whole(reader, "RUN_ENGINE_MAX_DURATION_GRACE_MS", 60_000, least=0),
         deploy_timeout_ms=_whole(reader, "DEPLOY_TIMEOUT_MS", 480_000, least=1),
-        retention_days={
-            "free": _days(reader, "RUN_RETENTION_DAYS_FREE", 30),
-            "paid": _days(reader, "RUN_RETENTION_DAYS_PAID", 90),
-            "enterprise": _days(reader, "RUN_RETENTION_DAYS_ENTERPRISE", 365),  # unknown plans too
-        },
+        retention_days=_retention_days(reader),
         dequeue_blocking_timeout_s=_whole(
             reader, "RUN_ENGINE_DEQUEUE_BLOCKING_TIMEOUT_SECONDS", 10, least=0
         ),
@@ -171,6 +167,14 @@ def _read(reader: environ.Env) -> Env:
         entitlements=_entitlements(reader),
         otlp_endpoint=_address(reader, "OTEL_EXPORTER_OTLP_ENDPOINT"),
     )
+
+
+def _retention_days(reader: environ.Env) -> Mapping[str, int]:
+    return {
+        "free": _days(reader, "RUN_RETENTION_DAYS_FREE", 30),
+        "paid": _days(reader, "RUN_RETENTION_DAYS_PAID", 90),
+        "enterprise": _days(reader, "RUN_RETENTION_DAYS_ENTERPRISE", 365),  # unknown plans too
+    }
 
 
 def _mode(value: str) -> Mode:
