@@ -87,7 +87,7 @@ NEVER_BY_ITSELF = 1_000_000_000
 DATABASES = {
     "default": {
         **environ.Env.db_url_config(ENV.database_url),
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "ledger.postgresql",  # Django's, without dead connections
         "CONN_MAX_AGE": 0,  # connections live in the pool, which long polls give theirs back to
         "OPTIONS": {
             "pool": {
