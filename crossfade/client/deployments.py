@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from crossfade.client.transport import Transport
 
 _SILENCE_S = 60.0  # the platform sends a ping every 10 s
-_FINALIZE_TRIES = 5
-_FIRST_WAIT_S = 2.0  # twice as long each time: a platform that restarts is back after half a minute
+_FINALIZE_TRIES = 60  # two minutes of pauses: a platform that restarts is back by then
+_BETWEEN_TRIES_S = 2.0
 _BUSY_FOR_S = 600.0  # longer than the platform lets a deployment wait: it says what became of it
 _ENDED = {"CANCELED": "somebody canceled it"}
 _REFUSED = 400
@@ -97,7 +97,9 @@ class Deployments:
                 wait_s = self._wait_of(problem, deployment_id)
                 if wait_s is None or time.monotonic() > busy_until_s:
                     tries += 1
-                    wait_s = _FIRST_WAIT_S * 2 ** (tries - 1)
+                    wait_s = _BETWEEN_TRIES_S
+                    if tries == 1:
+                        on_log("The platform does not answer; asking again until it does")
                 else:
                     on_log(f"The platform is busy; asking again in {wait_s:.0f} s")
                 if tries == _FINALIZE_TRIES:

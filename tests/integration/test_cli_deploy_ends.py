@@ -126,7 +126,7 @@ def test_a_platform_that_falls_silent_is_not_waited_for_for_ever() -> None:
 
 
 def test_a_busy_platform_is_waited_for(tmp_path: Path) -> None:
-    """503 with `Retry-After` is no failure: it is asked again when it says so, oftener than five times."""
+    """503 with `Retry-After` is no failure: it is asked again when it says so, as often as it takes."""
     platform = FakePlatform(faults={"finalize": [503] * 6}, fault_headers={"retry-after": "0"})
     said = deploy(platform, tmp_path)
     assert said.code == 0, said.err
