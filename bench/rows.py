@@ -45,6 +45,8 @@ KEPT: Mapping[str, Kept] = {
     "dequeue.slowdown_blocked_tenant": Kept("queue", "x"),
     "dequeue.slowdown_10k_lanes": Kept("queue", "x"),
     "queue.move_10k_s": Kept("queue", "s"),
+    "runs.list_tag_ms_p95": Kept("queue", "ms"),
+    "runs.list_task_ms_p95": Kept("queue", "ms"),
     "start.cold_ms_p50": Kept("start", "ms"),
     "start.cold_ms_p99": Kept("start", "ms"),
     "supervisor.idle_rss_mb": Kept("start", "MB"),
