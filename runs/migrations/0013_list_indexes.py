@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("runs", "0011_hourly_counts")]
+    dependencies = [("runs", "0012_lost_attempts")]
 
     operations = [
         AddIndexConcurrently(
