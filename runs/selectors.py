@@ -144,7 +144,8 @@ def condition_of(wanted: RunFilter) -> Q:
         if values:
             condition &= Q(**{f"{column}__in": values})
     if wanted.tags:
-        condition &= Q(tags__overlap=list(wanted.tags))
+        # the second says what the index leaves out
+        condition &= Q(tags__overlap=list(wanted.tags)) & ~Q(tags=[])
     if wanted.is_test is not None:
         condition &= Q(is_test=wanted.is_test)
     return condition & _created(wanted)
