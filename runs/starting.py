@@ -83,7 +83,7 @@ class QueueStanding(NamedTuple):
 
 def list_queue_standings(worker_queues: Sequence[str]) -> list[QueueStanding]:
     """Give these worker queues by name. One query, whose cost does not grow with a backlog."""
-    values = {
+    values: dict[str, int | str | list[str]] = {
         "queues": sorted(set(worker_queues)),
         "counted": MOST_COUNTED,
         "lanes": MOST_LANES,

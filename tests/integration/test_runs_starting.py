@@ -9,7 +9,7 @@ from runs.reconcilers import release_due_runs
 from runs.services.leases import fail_dispatch
 from runs.starting import QueueStanding, list_queue_standings
 from tenants.services import EnvironmentChanges, update_environment
-from tests.factories import NOW, ORIGIN
+from tests.factories import ORIGIN
 from tests.running import World, change, leased, make_world
 
 pytestmark = pytest.mark.django_db
@@ -73,7 +73,7 @@ def test_what_a_pause_holds_back_does_not_count() -> None:
     """A customer who paused an environment is no reason to be woken."""
     world = make_world()
     age(world.trigger(), 90)
-    update_environment(world.environment_id, EnvironmentChanges(paused=True), now=NOW, **ORIGIN)
+    update_environment(world.environment_id, EnvironmentChanges(paused=True), **ORIGIN)
     assert world.lease() == []
     assert standing(world).ready_s == 0
 
