@@ -29,7 +29,8 @@ class ApiError(CrossfadeError):
     def __init__(
         self, status: int, error: str, problems: tuple[dict[str, Any], ...] = (), request: str = ""
     ) -> None:
-        named = "; ".join(f"{item.get('key')}: {item.get('message')}" for item in problems)
+        sentences = (f"{item.get('key')}: {item.get('message')}" for item in problems)
+        named = "; ".join(one for one in sentences if one not in error)  # it often is the first
         super().__init__(f"HTTP {status}: {error}" + (f" ({named})" if named else ""))
         self.status = status
         self.error = error
