@@ -272,6 +272,7 @@ def _fail_silent(run: RunRow, code: str) -> None:
         attempt_number=run.attempt_number,
         max_attempts=max_attempts_of(run),
         retry_delay_ms=RETRY_MS,
+        lost_attempts=run.lost_attempts,
         force_queue=True,
         in_development=run.environment_type == "DEVELOPMENT",
     )

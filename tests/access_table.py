@@ -222,6 +222,7 @@ ROUTES: dict[str, Route] = {
             "explain/",
             "overrides/",
             "replicas/",
+            "reconcilers/",
             "flags/",
             "migration/move-queued/",
             "ramps/",

@@ -23,11 +23,16 @@ class ApiError(CrossfadeError):
     """The platform answered with an error.
 
     `status` is the HTTP status, `error` the server's own text, `problems` its list of
-    `{"key", "message"}` where it names fields.
+    `{"key", "message"}` where it names fields, `wait_s` how long it asks to wait before a repeat.
     """
 
     def __init__(
-        self, status: int, error: str, problems: tuple[dict[str, Any], ...] = (), request: str = ""
+        self,
+        status: int,
+        error: str,
+        problems: tuple[dict[str, Any], ...] = (),
+        request: str = "",
+        wait_s: float | None = None,
     ) -> None:
         sentences = (f"{item.get('key')}: {item.get('message')}" for item in problems)
         named = "; ".join(one for one in sentences if one not in error)  # it often is the first
@@ -36,3 +41,4 @@ class ApiError(CrossfadeError):
         self.error = error
         self.problems = problems
         self.request = request
+        self.wait_s = wait_s

@@ -35,6 +35,7 @@ class TaskRun(models.Model):
     execution_status = models.CharField(max_length=32)
     snapshot_id = models.CharField(max_length=ID_LENGTH)  # the latest valid snapshot
     attempt_number = models.IntegerField(default=0)  # attempts started so far
+    lost_attempts = models.IntegerField(db_default=0)  # of them; those do not count as tries
     dispatch_number = models.IntegerField(default=0)  # how often it was handed out
     deliveries = models.IntegerField(default=0)  # lost leases since it was last enqueued afresh
 

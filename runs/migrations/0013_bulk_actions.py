@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('runs', '0011_hourly_counts'),
+        ('runs', '0012_lost_attempts'),
     ]
 
     operations = [
