@@ -15,6 +15,7 @@ from webapp.embedded.devenv import FROM_DEMO, dev_env_text
 from webapp.embedded.environment import (
     FROM_DEV_ENV,
     Surroundings,
+    client_environment,
     compute_supervisor_environment,
     control_plane_environment,
     gateway_environment,
@@ -44,7 +45,11 @@ def _surroundings(*embedded_urls: str, **changes: str) -> Surroundings:
         ports=Ports.from_web(8030),
         secrets=make_secrets(),
         embedded_urls=embedded_urls,
-        inherited={"PATH": "/usr/bin", "RUN_ENGINE_TIMEOUT_EXECUTING": "5"},
+        inherited={
+            "PATH": "/usr/bin",
+            "RUN_ENGINE_TIMEOUT_EXECUTING": "5",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         **(values | changes),
     )
 
@@ -242,6 +247,17 @@ def test_environment_of_web_is_complete() -> None:
     assert env.timeout_executing_ms == 5, "what the person has set wins"
 
 
+def test_processes_keep_their_bytecode() -> None:
+    """Also for a person whose shell keeps none: each process would compile everything anew."""
+    around = _surroundings()
+    for environment in (
+        control_plane_environment(around, "web"),
+        gateway_environment(around),
+        client_environment(around, "tr_prod_x"),
+    ):
+        assert environment["PYTHONDONTWRITEBYTECODE"] == ""
+
+
 def test_environment_of_the_supervisor_has_no_database() -> None:
     """The supervisor speaks to the web process only; it gets no key to the database."""
     environment = supervisor_environment(_surroundings(), ["tr_wgt_a", "tr_wgt_b"])
@@ -284,6 +300,14 @@ def test_real_servers_stay_chosen_in_a_shell_that_sourced_their_dev_env() -> Non
     )
     choices = read_choices(sourced)
     assert (choices.database_url, choices.redis_url) == (around.database_url, "")
+
+
+def test_dev_env_keeps_the_keys_of_commands_out_of_the_shell() -> None:
+    """`manage` has them; what else is started there makes its own."""
+    text = dev_env_text(_surroundings(), dict.fromkeys(FROM_DEMO, "x"))
+    (function,) = [line for line in text.splitlines() if "DJANGO_SECRET_KEY" in line]
+    assert function.startswith("manage() { ( cd ")
+    assert function.endswith('manage.py "$@" ); }')
 
 
 def test_dev_env_quotes_what_it_holds() -> None:
