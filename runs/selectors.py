@@ -128,7 +128,8 @@ def condition_of(wanted: RunFilter) -> Q:
         if values:
             condition &= Q(**{f"{column}__in": values})
     if wanted.tags:
-        condition &= Q(tags__overlap=list(wanted.tags))
+        # the second says what the index leaves out
+        condition &= Q(tags__overlap=list(wanted.tags)) & ~Q(tags=[])
     if wanted.bulk_actions:
         reached = BulkActionRun.objects.filter(bulk_action_id__in=wanted.bulk_actions)
         condition &= Q(id__in=reached.values("result_id"))

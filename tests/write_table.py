@@ -445,6 +445,11 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     # commands
     "create_staff": Write(lambda _stage: _create_staff(), _rows("user created"), has_reason=False),
+    "kill_migration": Write(
+        lambda _stage: call_command("kill_migration", reason=REASON, stdout=StringIO()),
+        _rows("global computeMigrationEnabled"),
+        has_reason=False,
+    ),
     "label_regions": Write(
         lambda stage: call_command(
             "label_regions", "spare=other", apply=True, reason=REASON, stdout=StringIO()

@@ -40,6 +40,7 @@ from runs.tasks import send_template_build, wake_release
 from tenants.entitlements.access import REFRESHER, start_refreshing
 from tenants.key_uses import EVERY, store_key_uses
 from webapp import celery_app
+from webapp.fleet_metrics import expose_fleet
 from webapp.reconciler_metrics import expose_reconcilers
 from webapp.template_metrics import expose_templates
 from webapp.tracing import start_tracing
@@ -97,6 +98,7 @@ def start_web() -> None:
     POPULATION.start()
     expose_reconcilers()
     expose_templates()
+    expose_fleet()
     start_tracing(settings.ENV.otlp_endpoint, process=settings.ENV.process_name)
 
 

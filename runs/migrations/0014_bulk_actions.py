@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('runs', '0012_lost_attempts'),
+        ('runs', '0013_list_indexes'),
     ]
 
     operations = [

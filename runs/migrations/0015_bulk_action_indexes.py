@@ -6,6 +6,6 @@ from runs.sql import sql_of
 
 
 class Migration(migrations.Migration):
-    dependencies = [("runs", "0013_bulk_actions")]
+    dependencies = [("runs", "0014_bulk_actions")]
 
     operations = [migrations.RunSQL(sql_of("indexes"), migrations.RunSQL.noop)]
