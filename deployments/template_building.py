@@ -14,7 +14,13 @@ from urllib.parse import quote
 from compute.client import GatewayClient, GatewayError, failure_of
 from compute.contracts import MachineConfig, TemplateCallback, TemplateCreateRequest
 from compute.retry import is_template_retryable
-from deployments.compute_templates import Claim, claim_templates, record_failure, record_results
+from deployments.compute_templates import (
+    Claim,
+    Trouble,
+    claim_templates,
+    record_failure,
+    record_results,
+)
 from deployments.machines import PRESETS
 
 if TYPE_CHECKING:
@@ -78,8 +84,8 @@ def build_templates(
     try:
         response = gateway.ask(claim, background=background, timeout_s=timeout_s or default_s)
     except GatewayError as error:
-        is_retryable = is_template_retryable(failure_of(error))
-        record_failure(claim.secret, error=str(error), is_retryable=is_retryable)
+        may_pass = is_template_retryable(failure_of(error))
+        record_failure(claim.secret, Trouble(str(error), error.brief, may_pass=may_pass))
         return True
     if response is not None:
         record_results(claim.secret, response)

@@ -36,6 +36,7 @@ class ChangeSet:
     revision: int  # applying `touched` leads to this revision
     touched: tuple[Touch, ...]
     is_complete: bool  # false: the list is too long or forgotten, so everything has changed
+    history: str = ""  # of another one, numbers may mean other changes; "": nothing was written yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from ledger.changes import (
 )
 from ledger.connections import release_connections
 from ledger.forks import renew_after_fork
-from ledger.metrics import POLL_FAILURES, SERVED_BY_FEED
+from ledger.metrics import POLL_FAILURES, SERVED_BY_FEED, SUBSCRIBED, WENT_BACK
 from ledger.progress import Progress, has_applied, note_applied, note_polled
 from ledger.publisher import Publisher
 from ledger.registry import LoadFailed
@@ -102,6 +102,7 @@ class Feed:
         self._subscriptions: list[_Subscription] = []
         self._attached: list[_Attached] = []
         self._progress = Progress()
+        self._history = ""  # of the database at the last poll; "" is not known
         self._awaited: list[_Awaited] = []
         self._lock = threading.Lock()
         self._poll_due = threading.Event()
@@ -184,6 +185,7 @@ class Feed:
         """Go on in a forked child: with threads of its own, and from the beginning."""
         self._lock = threading.Lock()
         self._progress = Progress()
+        self._history = ""
         self._awaited = []
         self._publisher.after_fork()
         if self._is_started:
@@ -278,13 +280,24 @@ class Feed:
         """Ask the database what changed and apply it, in this thread. Raises what that raises."""
         asked = self._progress.served
         changes = self._read_changes(asked)
-        if changes.is_complete:
+        is_other = self._is_other(asked, changes)
+        if changes.is_complete and not is_other:
             self._apply(changes.touched, (asked or 0) + 1)
         else:
             self._apply_everything(changes.revision)
         with self._lock:
-            self._progress = note_polled(self._progress, asked=asked, found=changes.revision)
+            self._progress = note_polled(
+                self._progress, asked=asked, found=changes.revision, is_other=is_other
+            )
+            self._history = changes.history or self._history
             SERVED_BY_FEED.set(changes.revision)
+
+    def _is_other(self, asked: int | None, changes: ChangeSet) -> bool:
+        """Tell whether the database is another one than at the last poll; say what it lacks."""
+        if asked is not None and changes.revision < asked:
+            WENT_BACK.inc()
+            log.error("feed.went_back", served=asked, found=changes.revision)
+        return bool(self._history and changes.history) and changes.history != self._history
 
     def _poll_for_ever(self, stopping: threading.Event) -> None:
         is_failing = False
@@ -353,3 +366,5 @@ feed = Feed(
     interval_ms=lambda: settings.ENV.reload_interval_ms,
 )
 """The feed of this process."""
+
+SUBSCRIBED.set_function(lambda: float(feed.subscribed))

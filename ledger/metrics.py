@@ -30,3 +30,11 @@ POLL_FAILURES = Counter("ledger_feed_poll_failures_total", "Polls of what change
 SERVED_BY_FEED = Gauge(
     "ledger_feed_polled_revision", "The revision the database had at the last poll."
 )
+WENT_BACK = Counter(
+    "ledger_feed_went_back_total",
+    "Polls that found an older revision than was served before: a backup was restored.",
+)
+SUBSCRIBED = Gauge(
+    "ledger_feed_subscribed",
+    "1 while messages of changes arrive, 0 while this process has to ask the database.",
+)

@@ -35,12 +35,15 @@ def note_applied(progress: Progress, revision: int) -> Progress:
     return _closed(progress.served, ahead | {revision})
 
 
-def note_polled(progress: Progress, *, asked: int | None, found: int) -> Progress:
+def note_polled(
+    progress: Progress, *, asked: int | None, found: int, is_other: bool = False
+) -> Progress:
     """Note that everything after `asked` up to `found` was applied.
 
-    A database that is behind what was asked for is another one (a backup): begin anew there.
+    A database that is behind what was asked for is another one (a backup), and so is one that says
+    so (`is_other`): begin anew there.
     """
-    if asked is not None and found < asked:
+    if is_other or (asked is not None and found < asked):
         return Progress(served=found)
     return _closed(max(found, progress.served or 0), progress.ahead)
 

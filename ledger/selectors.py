@@ -18,9 +18,13 @@ MAX_CHANGES = 10_000
 PAGE_SIZE = 50
 GONE_AFTER_S = 30  # without a report a replica counts as gone
 
-# One statement, so that the revision and the changes belong to one moment.
+# One statement, so that the revision and the changes belong to one moment. A backup that was
+# restored, or a standby that took over, may lack the last revisions and give their numbers to other
+# writes: either comes with another start of the server or with other files of its tables.
 _CHANGES_SQL = """
-SELECT head.value, head.pruned_to, change.kind, change.subject
+SELECT head.value, head.pruned_to, change.kind, change.subject,
+       extract(epoch FROM pg_postmaster_start_time()) || ' ' ||
+       pg_relation_filenode('ledger_revision')
 FROM ledger_revision AS head
 LEFT JOIN LATERAL (
     SELECT kind, subject, revision, id FROM ledger_change
@@ -112,18 +116,16 @@ def changes_since(revision: int | None, limit: int = MAX_CHANGES) -> ChangeSet:
     `revision`, or when `revision` is not of this database (its backup was restored): then a reader
     has to drop everything it knows. None asks where to begin, and is never complete.
     """
-    if revision is None:
-        return ChangeSet(revision=current_revision(), touched=(), is_complete=False)
     with connection.cursor() as cursor:
         cursor.execute(_CHANGES_SQL, {"revision": revision, "limit": limit + 1})
         rows = cursor.fetchall()
     if not rows:
         return ChangeSet(revision=0, touched=(), is_complete=revision == 0)
-    head, pruned_to = rows[0][:2]
-    if len(rows) > limit or not pruned_to <= revision <= head:
-        return ChangeSet(revision=head, touched=(), is_complete=False)
-    touched = tuple((kind, subject) for _, _, kind, subject in rows if kind is not None)
-    return ChangeSet(revision=head, touched=touched, is_complete=True)
+    head, pruned_to, _, _, history = rows[0]
+    if revision is None or len(rows) > limit or not pruned_to <= revision <= head:
+        return ChangeSet(revision=head, touched=(), is_complete=False, history=history)
+    touched = tuple((kind, subject) for _, _, kind, subject, _ in rows if kind is not None)
+    return ChangeSet(revision=head, touched=touched, is_complete=True, history=history)
 
 
 def get_audit_row(audit_id: int) -> AuditEntry:

@@ -267,10 +267,13 @@ class LiveStack:
         return str(self.ask("POST", f"/api/v1/tasks/{task}/trigger", body, key=key)["id"])
 
     def new_tenant(self) -> dict[str, str]:
-        """Make an organization with nothing deployed and give its keys by environment slug."""
+        """Make an organization with nothing deployed and give its keys by environment slug.
+
+        Its own slug stands under `slug`.
+        """
         body = {"title": f"Live {secrets.token_hex(4)}", "plan": "paid"}
         made = self.ask("POST", "/admin/api/v1/orgs", body, key=self.admin_token, status=201)
-        return {one["slug"]: one["apiKey"] for one in made["environments"]}
+        return {"slug": made["slug"]} | {one["slug"]: one["apiKey"] for one in made["environments"]}
 
     def set_flag(self, organization: str, key: str, *, value: object) -> None:
         """Set an organization's override over the staff API, and wait until it was seen."""

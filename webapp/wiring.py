@@ -1,16 +1,15 @@
 """Where the apps are put together: what a process follows, and who is told of what.
 
 `connect` ties caches and registries to the ledger, in every process that loads the apps; it starts
-nothing. `start` is called by the processes that decide things, and by beat, which wakes those that
-do: each follows the ledger and reports up to which revision. `start_web` is for those that runners
-talk to.
+nothing. `start` is called by the processes that decide things: each follows the ledger and reports
+up to which revision. `start_web` is for those that runners talk to.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from celery.signals import beat_init, worker_init, worker_shutdown
+from celery.signals import worker_init, worker_shutdown
 from django.conf import settings
 
 from deployments import environment_entry, selectors
@@ -70,7 +69,6 @@ def connect() -> None:
     version_promoted.append(wake_release)
     templates_requested.append(send_template_build)
     worker_init.connect(_start_worker)
-    beat_init.connect(_start_worker)
     worker_shutdown.connect(_stop_worker)
 
 

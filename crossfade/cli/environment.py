@@ -36,7 +36,7 @@ class CliEnvironment:
             raise CommandFailed(
                 "TRIGGER_SECRET_KEY is not set; for the local stack: source var/dev.env"
             )
-        return Client(self.api_url, self.secret_key, retries=_RETRIES, source="cli")
+        return self._client(self.secret_key)
 
     def dev_client(self) -> Client:
         """Give a client of the development environment. **Raises** CommandFailed."""
@@ -50,7 +50,14 @@ class CliEnvironment:
                 "TRIGGER_DEV_SECRET_KEY is the key of another kind of environment; `crossfade dev` "
                 f"takes development keys only, which begin with {_DEV_PREFIX}"
             )
-        return Client(self.api_url, self.dev_secret_key, retries=_RETRIES, source="cli")
+        return self._client(self.dev_secret_key)
+
+    def _client(self, key: str) -> Client:
+        if not self.api_url.startswith(("http://", "https://")):
+            raise CommandFailed(
+                f"TRIGGER_API_URL is {self.api_url!r}; an address begins with http:// or https://"
+            )
+        return Client(self.api_url, key, retries=_RETRIES, source="cli")
 
 
 def read_cli_environment(env: Mapping[str, str]) -> CliEnvironment:

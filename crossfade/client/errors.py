@@ -23,11 +23,16 @@ class ApiError(CrossfadeError):
     """The platform answered with an error.
 
     `status` is the HTTP status, `error` the server's own text, `problems` its list of
-    `{"key", "message"}` where it names fields.
+    `{"key", "message"}` where it names fields, `wait_s` how long it asks to wait before a repeat.
     """
 
     def __init__(
-        self, status: int, error: str, problems: tuple[dict[str, Any], ...] = (), request: str = ""
+        self,
+        status: int,
+        error: str,
+        problems: tuple[dict[str, Any], ...] = (),
+        request: str = "",
+        wait_s: float | None = None,
     ) -> None:
         named = "; ".join(f"{item.get('key')}: {item.get('message')}" for item in problems)
         super().__init__(f"HTTP {status}: {error}" + (f" ({named})" if named else ""))
@@ -35,3 +40,4 @@ class ApiError(CrossfadeError):
         self.error = error
         self.problems = problems
         self.request = request
+        self.wait_s = wait_s

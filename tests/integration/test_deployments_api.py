@@ -406,6 +406,8 @@ def test_finalizing_streams_its_progress(author: Author, tenant: Tenant) -> None
     for _ in range(2):
         answer = author.post(f"/api/v3/deployments/{started['id']}/finalize", {})
         assert answer.headers["content-type"] == "text/event-stream"
+        assert answer.headers["x-accel-buffering"] == "no"
+        assert "no-transform" in answer.headers["cache-control"]
         assert events_in(answer) == [
             ("log", {"message": f"Finalizing version {started['version']}"}),
             ("complete", {"id": started["id"]}),
@@ -422,7 +424,7 @@ def test_a_stream_tells_what_is_missing(author: Author, tenant: Tenant) -> None:
     answer = author.post(f"/api/v3/deployments/{started['id']}/finalize", {})
     assert events_in(answer)[-1] == (
         "error",
-        {"error": f"The artifact {digest} has not been uploaded"},
+        {"error": f"The artifact {digest} has not been uploaded", "status": 422},
     )
     assert current_version(tenant) is None
     assert author.finalize(started["id"]).status_code == 422

@@ -19,6 +19,7 @@ from ledger.feed import Feed
 from ledger.registry import ReloadingRegistry
 from ledger.selectors import current_revision
 from ledger.services import ledger_write
+from tests.running import change
 from tests.servers import wait_until
 
 if TYPE_CHECKING:
@@ -251,3 +252,31 @@ def test_a_forked_child_follows_and_leaves_the_parent_its_connections(
         timeout=60,
     )
     assert (run.stdout.strip(), run.returncode) == (f"0 {before + 1}", 0), run.stderr
+
+
+def test_a_restored_backup_is_noticed_although_it_was_overtaken(
+    follow: Callable[[int], Feed],
+) -> None:
+    """A key that is revoked after a restore is dropped, whatever its number stood for before."""
+    rows = {"k1": "works"}
+    cache = BoundedCache(f"feed-{next(_numbers)}", rows.get, size=10)
+    other = follow(HOUR_MS)
+    other.subscribe(
+        ["key"], lambda _kind, subject: cache.drop(subject) if subject else cache.clear()
+    )
+    _write("flags")
+    _start(other)
+    backup = current_revision()
+    lost = _write("flags")
+    wait_until(lambda: other.served_revision == lost)
+    assert cache.get("k1") == "works"
+    change("TRUNCATE ledger_revision")
+    change(
+        "INSERT INTO ledger_revision (id, value, head_hash, pruned_to) VALUES (1, %s, '', 0)",
+        backup,
+    )
+    rows["k1"] = "revoked"
+    assert _write("key", "k1") == lost
+    last = _write("flags")
+    other.poll()
+    assert (other.served_revision, cache.get("k1")) == (last, "revoked")

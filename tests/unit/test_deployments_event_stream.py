@@ -44,7 +44,9 @@ def test_a_refusal_is_an_error_event() -> None:
         raise IllegalMove(DeploymentState.FAILED, DeploymentEvent.FINALIZE)
 
     last = list(events_of(work, opening="Finalizing", ping_every_s=60))[-1]
-    assert last == event_text("error", {"error": "A deployment that is FAILED cannot finalize"})
+    assert last == event_text(
+        "error", {"error": "A deployment that is FAILED cannot finalize", "status": 409}
+    )
 
 
 def test_a_fault_says_nothing_of_its_inside() -> None:
@@ -54,7 +56,7 @@ def test_a_fault_says_nothing_of_its_inside() -> None:
         raise RuntimeError("password=hunter2")
 
     last = list(events_of(work, opening="Finalizing", ping_every_s=60))[-1]
-    assert last == event_text("error", {"error": "Something went wrong"})
+    assert last == event_text("error", {"error": "Something went wrong", "status": 500})
 
 
 def test_work_goes_on_when_the_client_leaves() -> None:

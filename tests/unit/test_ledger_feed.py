@@ -10,6 +10,7 @@ import pytest
 
 from ledger.changes import ChangeMessage, ChangeSet
 from ledger.feed import Feed
+from ledger.metrics import WENT_BACK
 from ledger.registry import ReloadingRegistry
 from tests.servers import wait_until
 
@@ -29,6 +30,7 @@ class Database:
         self.is_away = False
         self.polls = 0
         self.interval_ms = HOUR_MS
+        self.history = "first"
 
     def commit(self, *touched: tuple[str, str]) -> ChangeMessage:
         """Give the message of one more write."""
@@ -42,9 +44,15 @@ class Database:
         if self.is_away:
             raise ConnectionError("the database is away")
         if revision is None or revision > self.head:
-            return ChangeSet(self.head, (), is_complete=False)
+            return ChangeSet(self.head, (), is_complete=False, history=self.history)
         since = [one for number, one in self.changes.items() if number > revision]
-        return ChangeSet(self.head, tuple(itertools.chain(*since)), is_complete=True)
+        touched = tuple(itertools.chain(*since))
+        return ChangeSet(self.head, touched, is_complete=True, history=self.history)
+
+    def restore(self, revision: int) -> None:
+        """Go back to an older revision, as a backup does."""
+        self.head, self.history = revision, "second"
+        self.changes = {number: one for number, one in self.changes.items() if number <= revision}
 
 
 @pytest.fixture
@@ -251,3 +259,35 @@ def test_a_message_that_cannot_be_sent_is_no_error(feed: Feed) -> None:
     assert not feed.publish("crossfade:ready:q", "x")
     assert not feed.subscribed
     feed.announce(1, (("flags", ""),))
+
+
+def test_a_restored_database_that_was_overtaken_drops_everything(
+    feed: Feed, database: Database, heard: list[tuple[str, str]]
+) -> None:
+    """Numbers that were served before stand for other writes now, whose messages were passed by."""
+    feed.poll()
+    _receive(feed, database.commit(("key", "undone")))
+    database.restore(0)
+    _receive(feed, database.commit(("key", "revoked")))
+    database.commit(("key", "later"))
+    heard.clear()
+    feed.poll()
+    assert (heard, feed.served_revision) == ([("flags", ""), ("key", "")], 2)
+    heard.clear()
+    feed.poll()
+    assert heard == []
+
+
+def test_going_back_is_counted(feed: Feed, database: Database) -> None:
+    """Operators can be woken for writes that are gone; a mere restart of the server is no news."""
+    feed.poll()
+    for subject in ("one", "two"):
+        _receive(feed, database.commit(("key", subject)))
+    feed.poll()
+    before = WENT_BACK._value.get()
+    database.history = "restarted"
+    feed.poll()
+    assert WENT_BACK._value.get() == before
+    database.restore(1)
+    feed.poll()
+    assert (WENT_BACK._value.get() - before, feed.served_revision) == (1, 1)

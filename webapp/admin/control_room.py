@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.urls import reverse
 
@@ -12,9 +12,11 @@ from deployments.regions import CONTAINER, MANAGED, MICROVM, region_snapshot
 from deployments.template_states import TemplateState
 from flags.ramps import RampState
 from rollout.readiness import ReadyCounts
+from webapp.admin.queue_words import is_refused, waits_text
 from webapp.admin.ramp_words import Track, position_text, track_of
+from webapp.admin.repairs import repairs_cell
 from webapp.admin.tables import Cell, Fact, facts, word
-from webapp.dashboard.words import Word, count_text, moment
+from webapp.dashboard.words import Word, count_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,20 +25,11 @@ if TYPE_CHECKING:
     from deployments.selectors import WorkerGroupView
     from flags.selectors import RampView
     from rollout.standing import DialStanding, Standing
+    from runs.starting import QueueStanding
     from tenants.entitlements.claims import Outage
     from webapp.admin.arrival import Arrival
+    from webapp.admin.repairs import Repairs
     from webapp.dashboard.words import Tone
-
-SETTLING_S: Final = 15.0  # how long after a replica's report its being behind is no news
-
-
-class Banner(NamedTuple):
-    """A fact that needs a person: one line, one action."""
-
-    tone: Literal["warn", "bad"]
-    text: str
-    href: str
-    action: str
 
 
 class RegionStanding(NamedTuple):
@@ -88,6 +81,10 @@ class RoomFacts:
     ramps: tuple[RampView, ...]  # running or paused
     templates: Mapping[TemplateState, int]  # of the versions that new runs use
     has_gateway: bool  # that builds templates
+    groups: tuple[WorkerGroupView, ...]
+    queues: Mapping[str, QueueStanding]  # by worker queue, of every worker group
+    repairs: Repairs
+    hears: bool  # messages of changes arrive in this process
 
 
 def headline(room: RoomFacts) -> str:
@@ -127,53 +124,6 @@ def clock_of(at: datetime, now: datetime) -> str:
 
 
 _OFF: Final = "The migration is off: every run stays on containers."
-
-
-def banners(room: RoomFacts) -> tuple[Banner, ...]:
-    """Give what needs a person, the worst first."""
-    down = [region for region in room.regions if region.backing is not None and not region.is_live]
-    found = [_backing_down(region, room.now) for region in down if room.standing.enrolled]
-    stale = [
-        replica
-        for replica in room.arrival.behind
-        if (room.now - replica.seen_at).total_seconds() > SETTLING_S
-        or (replica.age_ms or 0) > SETTLING_S * 1000
-    ]
-    if stale:
-        text = f"{count_text(len(stale), 'process', 'processes')} decide by an older revision."
-        found.append(Banner("bad", text, reverse("admin:replicas"), "Replicas"))
-    if room.outage is not None:
-        found.append(_outage(room.outage, room.now))
-    return tuple(found)
-
-
-def _backing_down(region: RegionStanding, now: datetime) -> Banner:
-    backing = region.backing
-    heard_at = None if backing is None else backing.last_heartbeat_at
-    heard = "never heard of" if heard_at is None else f"last heard of {moment(heard_at, now).text}"
-    queue, group_id = ("", "") if backing is None else (backing.row.master_queue, backing.row.id)
-    return Banner(
-        "bad",
-        f"The backing {queue} of {region.region} is down ({heard}): runs of enrolled"
-        " organizations stay on containers there until it is back.",
-        reverse("admin:group", args=[group_id]),
-        "Worker group",
-    )
-
-
-def _outage(outage: Outage, now: datetime) -> Banner:
-    answered = (
-        "It has never answered"
-        if outage.answered_at is None
-        else f"It last answered {moment(outage.answered_at, now).text}"
-    )
-    return Banner(
-        "warn",
-        f"The entitlements service does not answer ({outage.error}). {answered}. Plans and access"
-        " stay as they were last known; nobody is moved by it.",
-        reverse("admin:organizations"),
-        "Organizations",
-    )
 
 
 def dials(room: RoomFacts) -> tuple[Dial, ...]:
@@ -224,7 +174,7 @@ def readiness_text(inside: ReadyCounts, outside: ReadyCounts) -> str:
 def health(room: RoomFacts) -> tuple[Fact, ...]:
     """Give what has to be well for runs to go where the dials say."""
     standing = room.standing
-    lines = {f"Region {region.region}": _region_cell(region) for region in room.regions}
+    lines = {f"Region {region.region}": _region_cell(region, room) for region in room.regions}
     lines["Replicas"] = Cell(
         "in step" if room.arrival.is_complete else f"{len(room.arrival.behind)} behind",
         "word",
@@ -232,6 +182,8 @@ def health(room: RoomFacts) -> tuple[Fact, ...]:
         reverse("admin:replicas"),
         room.arrival.text,
     )
+    lines["Messages"] = word(_HEARS if room.hears else _DEAF)
+    lines["Reconcilers"] = repairs_cell(room.repairs)
     lines["Templates"] = _templates_cell(room.templates)
     forced = f"{standing.forced_in} in, {standing.forced_out} out"
     lines["Forced by override"] = Cell(forced, href=reverse("admin:overrides"))
@@ -248,13 +200,21 @@ def _templates_cell(counts: Mapping[TemplateState, int]) -> Cell:
     return Cell(text, "word", tone, reverse("admin:deployments"))
 
 
-def _region_cell(region: RegionStanding) -> Cell:
+_HEARS: Final = Word("arrive", "good")
+_DEAF: Final = Word("do not arrive here: Valkey is away, changes are asked for", "warn")
+
+
+def _region_cell(region: RegionStanding, room: RoomFacts) -> Cell:
     if region.backing is None:
         return Cell("no backing: runs stay on containers", tone="idle")
     href = reverse("admin:group", args=[region.backing.row.id])
     queue = region.backing.row.master_queue
     state = Word("live", "good") if region.is_live else Word("down", "bad")
-    return word(state)._replace(text=f"{queue} {state.text}", href=href)
+    standing = room.queues.get(queue)
+    if region.is_live and standing is not None and is_refused(standing):
+        state = Word("live, but starts fail", "bad")
+    waits = "" if standing is None else waits_text(standing)
+    return word(state)._replace(text=f"{queue} {state.text}{waits}", href=href)
 
 
 def region_standings(

@@ -107,6 +107,7 @@ LOOK: Final[dict[str, Any]] = {
                 "Ledger",
                 _item("Audit", "history", "audit"),
                 _item("Replicas", "sync", "replicas"),
+                _item("Reconcilers", "build", "reconcilers"),
             ),
         ],
     },

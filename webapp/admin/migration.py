@@ -18,16 +18,18 @@ from flags.catalog import CATALOG, DEFAULT_GROUP, MIGRATION_ENABLED
 from flags.enrollment import DIALS
 from flags.ramps import LIVE
 from flags.selectors import get_global_values, list_ramps
+from ledger.feed import feed
 from ledger.selectors import current_revision, list_audit, list_replicas
 from rollout.reverting import GROUP_KEYS
 from rollout.standing import standing_of, tally
 from runs.staff_selectors import MAX_SEARCHED, count_recent_runs
+from runs.starting import list_queue_standings
 from tenants.entitlements.claims import find_outage
 from webapp.admin.arrival import arrival_of
 from webapp.admin.audit import HEADERS, audit_row
+from webapp.admin.banners import banners
 from webapp.admin.control_room import (
     RoomFacts,
-    banners,
     dials,
     headline,
     health,
@@ -35,6 +37,7 @@ from webapp.admin.control_room import (
     run_share,
 )
 from webapp.admin.pages import page
+from webapp.admin.repairs import read_repairs
 from webapp.admin.tables import Table
 
 if TYPE_CHECKING:
@@ -118,4 +121,11 @@ def _facts(now: datetime) -> RoomFacts:
         ramps=live_ramps(),
         templates=count_current_templates(),
         has_gateway=template_settings().has_gateway,
+        groups=tuple(groups),
+        queues={
+            standing.worker_queue: standing
+            for standing in list_queue_standings([group.row.master_queue for group in groups])
+        },
+        repairs=read_repairs(),
+        hears=feed.subscribed,
     )

@@ -30,6 +30,7 @@ from webapp.admin import (
     organizations,
     overrides,
     ramps,
+    repairs,
     replicas,
     runs,
 )
@@ -107,6 +108,7 @@ ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
     ("deployments/<str:deployment_id>/", deployments.detail, "deployment"),
     ("audit/", audit.listing, "audit"),
     ("replicas/", replicas.listing, "replicas"),
+    ("reconcilers/", repairs.listing, "reconcilers"),
     ("audit/<str:audit_id>/", audit.detail, "audit_row"),
 )
 """Route, view and name; each is guarded."""

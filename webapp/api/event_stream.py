@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PING_EVERY_S: Final = 10.0
-NEVER_BUFFERED: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+# Whoever compresses on the way would collect events first.
+NEVER_BUFFERED: Final = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 SERVER_FAULT: Final = 500
 
 
@@ -87,4 +88,5 @@ def _last_event(future: Future[Mapping[str, Any]]) -> bytes:
     answer = answer_for(error)
     if answer.status >= SERVER_FAULT:
         log.error("stream.failed", exc_info=error)
-    return event_text("error", {"error": answer.message})
+    # The stream has a status already: a caller learns here whether a repeat may help.
+    return event_text("error", {"error": answer.message, "status": answer.status})

@@ -1,0 +1,117 @@
+"""A deploy that waits for its template goes through, whichever process dies meanwhile."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.live import GATEWAY, REPOSITORY, LiveStack
+from tests.servers import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+REQUIRE = "computeMigrationRequireTemplate"
+LONG_S = 120.0
+
+# Its import lasts until the gate is opened; the command line, which is told to, does not wait.
+SOURCE = '''
+import os
+import time
+from pathlib import Path
+
+from crossfade import task
+
+folder = Path({folder!r})
+if "PASS_THE_GATE" not in os.environ:
+    (folder / "waits").touch()
+    while not (folder / "open").exists():
+        time.sleep(0.05)
+
+
+@task(id="gated")
+def gated(payload):
+    """Say which version this is."""
+    return {version!r}
+'''
+
+
+@pytest.fixture
+def enrolled(live_stack: LiveStack) -> Iterator[str]:
+    """Give the production key of an organization whose deploys wait for their templates."""
+    made = live_stack.ask(
+        "POST",
+        "/admin/api/v1/orgs",
+        {"title": "Deploys", "plan": "paid"},
+        key=live_stack.admin_token,
+        status=201,
+    )
+    live_stack.set_flag(made["slug"], "computeMigrationEnabled", value=True)
+    set_required(live_stack, value=True)
+    yield next(one["apiKey"] for one in made["environments"] if one["slug"] == "prod")
+    set_required(live_stack, value=None)
+
+
+def set_required(stack: LiveStack, *, value: bool | None) -> None:
+    """Let deploys of enrolled organizations wait, or not."""
+    stack.ask("POST", "/admin/api/v1/feature-flags", {REQUIRE: value}, key=stack.admin_token)
+
+
+@contextmanager
+def deploying(stack: LiveStack, key: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run `crossfade deploy` beside; after the block nothing of it is left."""
+    command = [sys.executable, "-m", "crossfade", "deploy", str(folder)]
+    with subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env={**stack.client_environment(key), "PASS_THE_GATE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def built(stack: LiveStack, version: str) -> Counter[tuple[Any, ...]]:
+    """Count how often the gateway built a version, by machine."""
+    events = stack.events(GATEWAY, "template.built")
+    return Counter((e["image"], e["memory_gb"]) for e in events if version in e["image"])
+
+
+@pytest.mark.parametrize("process", ["postgres", "web", GATEWAY, "valkey", "worker"])
+@pytest.mark.fault(
+    kills="PostgreSQL, web, gateway, Valkey, worker: each alone, for real",
+    step="deploying, while `crossfade deploy` waits for a required template",
+    expects="the deploy goes through with its template ready; nothing is built twice",
+)
+def test_a_waiting_deploy_survives(
+    live_stack: LiveStack, enrolled: str, shared_file: Path, process: str
+) -> None:
+    """The author sees one deploy that takes a little longer; the version runs on MicroVMs."""
+    gate = shared_file.parent
+    code = gate / "code"
+    code.mkdir(mode=0o755)
+    (code / "tasks.py").write_text(SOURCE.format(folder=str(gate), version=process))
+    with deploying(live_stack, enrolled, code) as deploy:
+        wait_until((gate / "waits").exists, timeout_s=LONG_S, what="the template is being built")
+        live_stack.kill(process)
+        (gate / "open").touch()
+        out, err = deploy.communicate(timeout=LONG_S)
+    assert deploy.returncode == 0, err
+    done = json.loads(out)
+    deployment = live_stack.ask("GET", f"/api/v1/deployments/{done['id']}", key=enrolled)
+    assert deployment["status"] == "DEPLOYED"
+    assert set(built(live_stack, deployment["imageReference"]).values()) == {1}
+    run_id = live_stack.trigger("gated", key=enrolled)
+    run = live_stack.wait_run(run_id, key=enrolled, timeout_s=LONG_S)
+    assert (run["status"], run["output"]) == ("COMPLETED", process)
