@@ -15,7 +15,6 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
-from pydantic_core import from_json
 
 from deployments.version_info import get_version
 from runs.calls import MAX_OUTPUT_BYTES
@@ -42,7 +41,7 @@ from runs.retry import (
 from runs.services.ending import end_run, requeue_run
 from runs.services.refusals import keeping_refusals
 from runs.states import Event, ExecutionStatus, IllegalMove, RunStatus
-from runs.storable import storable, storable_values
+from runs.storable import json_value, storable, storable_values
 
 log = structlog.get_logger(__name__)
 
@@ -385,7 +384,7 @@ def _recorded(completion: AttemptSucceeded | AttemptFailed) -> dict[LiteralStrin
 def _is_object(text: str) -> bool:
     """Tell whether a text is a JSON object that others can read."""
     try:
-        value = from_json(text, allow_inf_nan=False)
+        value = json_value(text)
     except ValueError:
         return False
     return isinstance(value, dict) and storable(text) == text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +11,6 @@ from tests.live import COMPUTE_SUPERVISOR, GATEWAY, LiveStack
 from tests.servers import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from pathlib import Path
 
 REGION = "us-east-1-next"
@@ -120,19 +118,7 @@ def test_who_is_enrolled_gets_a_template_and_goes_over_when_it_is_ready(
 
 
 TASK = "from crossfade import task\n\n@task\ndef noop(payload):\n    return 1\n"
-SLOW = "import os, time\ntime.sleep(3)\n" + TASK
 BROKEN = "no-such-package-anywhere @ https://user:hunter2@127.0.0.1:1/none-1.0-py3-none-any.whl\n"
-
-
-@pytest.fixture
-def requiring(live_stack: LiveStack) -> Generator[dict[str, str], None, None]:
-    """Give the keys of an organization whose deploys cannot do without their templates."""
-    tenant = live_stack.new_tenant()
-    flags, require = "/admin/api/v1/feature-flags", "computeMigrationRequireTemplate"
-    live_stack.set_flag(tenant["slug"], "computeMigrationEnabled", value=True)
-    live_stack.ask("POST", flags, {require: True}, key=live_stack.admin_token)
-    yield tenant
-    live_stack.ask("POST", flags, {require: None}, key=live_stack.admin_token)
 
 
 def test_a_deploy_that_requires_its_template_waits_for_the_gateway(
@@ -163,31 +149,3 @@ def test_a_deploy_that_requires_its_template_waits_for_the_gateway(
     assert "small-1x: the requirements could not be installed" in reason
     current = live_stack.ask("GET", "/api/v1/deployments/current", key=requiring["prod"])
     assert current["version"] == version
-
-
-@pytest.mark.parametrize("process", ["web", GATEWAY])
-@pytest.mark.fault(
-    kills="web, gateway: each alone",
-    step="deploying, while its templates are built",
-    expects="the command line asks again, and the deploy is done",
-)
-def test_deploy_survives(
-    live_stack: LiveStack, requiring: dict[str, str], tmp_path: Path, process: str
-) -> None:
-    """Whoever dies while a deploy waits is back before the deployer gives up; nothing is done twice."""
-    (tmp_path / "tasks.py").write_text(SLOW)
-    key = requiring["prod"]
-
-    def is_building() -> bool:
-        latest = live_stack.call("GET", "/api/v1/deployments/latest", key=key)
-        return latest.is_success and latest.json()["status"] == "DEPLOYING"
-
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(live_stack.crossfade, "deploy", str(tmp_path), key=key)
-        wait_until(is_building, timeout_s=60, what="the deploy waits for its template")
-        live_stack.kill(process)
-        said = done.result(timeout=180).stderr.splitlines()
-    assert "deploy  The code is prepared" in said
-    assert said[-1].endswith("is deployed")
-    latest = live_stack.ask("GET", "/api/v1/deployments/current", key=key)
-    assert latest["version"] in said[-1]

@@ -20,7 +20,7 @@ from runs.services.batch_items import add_items, get_open_batch
 from runs.services.batches import create_batch
 from runs.services.trigger import trigger_run
 from tests.running import check_books, make_world, rows_of
-from tests.sizes import sized
+from tests.sizes import examples
 from tests.trigger_rows import CALLS, NOW, TEXTS, rows_of_run
 from webapp.api.batch_body import Upload, read_item
 from webapp.api.errors import ApiError
@@ -29,7 +29,7 @@ from webapp.api.ndjson import Line, lines_of
 
 @pytest.mark.django_db
 @settings(
-    max_examples=sized(40, full=400),
+    max_examples=examples(40),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(calls=st.lists(CALLS, min_size=1, max_size=6))

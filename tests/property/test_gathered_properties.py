@@ -12,7 +12,7 @@ from runs.calls import TriggerCall
 from runs.services.trigger import columns_of, given_for, trigger_run
 from runs.services.trigger_writes import write_together
 from tests.running import check_books, make_world, rows_of
-from tests.sizes import sized
+from tests.sizes import examples
 from tests.trigger_rows import CALLS, NOW, rows_of_run
 
 REQUESTS = "SELECT task_slug, key FROM runs_requestkey WHERE run_id = %s AND created_at = %s"
@@ -25,7 +25,7 @@ def _ready(call: TriggerCall) -> TriggerCall:
 
 @pytest.mark.django_db
 @settings(
-    max_examples=sized(40, full=400),
+    max_examples=examples(40),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(

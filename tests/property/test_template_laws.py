@@ -18,6 +18,7 @@ from deployments.template_mode import (
 )
 from flags.values import flag_snapshot
 from runs.placement import PlacementInput, PlacementRegions, Why, decide_placement, routes_of
+from tests.sizes import examples
 
 ON = "computeMigrationEnabled"
 PERCENTS = st.sampled_from([0, 1, 50, 99, 100])
@@ -148,7 +149,7 @@ def test_the_laws_are_about_something() -> None:
     assert sum(named not in {label, None} for label, named in drawn) > 5
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(ASKED)
 def test_who_would_be_swapped_without_naming_a_region_gets_a_template(asked: TemplateInput) -> None:
     """A deploy builds for the very backing that a trigger without region would choose."""
@@ -157,7 +158,7 @@ def test_who_would_be_swapped_without_naming_a_region_gets_a_template(asked: Tem
     assert label is None or (label in decided.regions and decided.is_migrated)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(ASKED, WORDS)
 def test_with_all_regions_naming_any_is_covered_too(asked: TemplateInput, region: str) -> None:
     """Whatever region is named and not refused, its backing has been built for."""

@@ -30,7 +30,7 @@ from runs.retry import (
     status_for_error,
 )
 from runs.states import FINAL, RunStatus
-from runs.storable import storable
+from runs.storable import json_value, storable
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ERRORS = RunStatus.COMPLETED_WITH_ERRORS
@@ -356,3 +356,27 @@ def test_every_error_status_is_final() -> None:
 def test_machines_fit_by_both_figures(cpu: float, memory: float, count: int) -> None:
     """A machine fits when it has both cores and memory."""
     assert len(machines_within(cpu=cpu, memory=memory)) == count
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e999", "[-1E+400]", "9" * 250 + "e99", "1" + "0" * 400 + ".0", "NaN", "Infinity", "{"],
+)
+def test_what_other_languages_cannot_read_is_no_json(text: str) -> None:
+    """A number beyond a float would be written as Infinity, which ends every other reader."""
+    with pytest.raises(ValueError, match=r"."):
+        json_value(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e308", 1e308),
+        ("1e-999", 0.0),
+        ('{"e400": "1e999"}', {"e400": "1e999"}),
+        ("9" * 400, int("9" * 400)),
+    ],
+)
+def test_other_numbers_are_read(text: str, value: Any) -> None:
+    """Large and small ones, whole ones of any length, and texts that look like one."""
+    assert json_value(text) == value
