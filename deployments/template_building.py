@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from compute.client import GatewayClient, GatewayError, failure_of
 from compute.contracts import MachineConfig, TemplateCallback, TemplateCreateRequest
-from compute.retry import is_template_retryable
+from compute.retry import FailureKind, is_template_retryable
+from deployments.asking_turns import AskingTurns
 from deployments.compute_templates import Claim, claim_templates, record_failure, record_results
 from deployments.machines import PRESETS
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from compute.contracts import TemplateCreateResponse
 
 BUILD_TIMEOUT_S: Final = 300.0
-DISPATCH_TIMEOUT_S: Final = 30.0
+DISPATCH_TIMEOUT_S: Final = 5.0  # of a call that is answered before the work begins
 CALLBACK_PATH: Final = "/engine/v1/compute/template-complete"
+
+TURNS: Final = AskingTurns()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,19 +71,32 @@ def build_templates(
 ) -> bool:
     """Claim what is due of a version in a region and ask the gateway once; False: nothing was due.
 
-    In the background the gateway calls back. A failure is stored with what it leads to: another
+    In the background the gateway calls back, and one that does not answer is asked by one thread
+    at a time; what has no turn stays due. A failure is stored with what it leads to: another
     attempt by whoever comes next, or none.
     """
-    claim = claim_templates(worker_id, region)
+    if not background:
+        claim = claim_templates(worker_id, region)
+        return _ask(gateway, claim, background=False, timeout_s=timeout_s or BUILD_TIMEOUT_S)
+    with TURNS.turn() as may_ask:
+        claim = claim_templates(worker_id, region) if may_ask else None
+        return _ask(gateway, claim, background=True, timeout_s=timeout_s or DISPATCH_TIMEOUT_S)
+
+
+def _ask(
+    gateway: TemplateGateway, claim: Claim | None, *, background: bool, timeout_s: float
+) -> bool:
     if claim is None:
         return False
-    default_s = DISPATCH_TIMEOUT_S if background else BUILD_TIMEOUT_S
     try:
-        response = gateway.ask(claim, background=background, timeout_s=timeout_s or default_s)
+        response = gateway.ask(claim, background=background, timeout_s=timeout_s)
     except GatewayError as error:
-        is_retryable = is_template_retryable(failure_of(error))
+        failure = failure_of(error)
+        TURNS.note(is_answered=failure.kind is not FailureKind.DEADLINE)
+        is_retryable = is_template_retryable(failure)
         record_failure(claim.secret, error=str(error), is_retryable=is_retryable)
         return True
+    TURNS.note(is_answered=True)
     if response is not None:
         record_results(claim.secret, response)
     return True

@@ -16,7 +16,9 @@ from django.db import connection
 from deployments.compute_templates import free_ended_claims
 from deployments.hooks import templates_requested
 from deployments.models.templates import ComputeTemplate
+from deployments.template_building import build_templates
 from deployments.template_reconcilers import repair_compute_templates
+from deployments.template_subjects import template_gateway
 from ledger.connections import release_connections
 from runs.tasks import send_template_build
 from tests.deploying import Author, events_in
@@ -265,5 +267,47 @@ def _with_places(env: Any, places: int) -> Any:
 def _finalized(author: Author, deployment_id: str) -> int:
     try:
         return author.finalize(deployment_id).status_code
+    finally:
+        release_connections()
+
+
+@pytest.mark.fault(
+    kills="the gateway hangs",
+    step="templates are being built, and everything else",
+    expects="one thread of the worker waits for it; reconcilers go on in the others",
+)
+def test_a_hanging_gateway_holds_one_thread(
+    author: Author, tenant: Tenant, gateway: TemplateGateway
+) -> None:
+    """What has no turn stays due, is not counted as tried, and is built when answers come again."""
+    enroll(tenant)
+    started = deploying(author)
+    assert author.finalize(started["id"]).status_code == 200
+    gateway.script = ["hang", "hang"]
+    row = next(iter(rows().values()))
+    assert build_templates(
+        template_gateway(), row.worker_id, row.region, background=True, timeout_s=0.2
+    )
+    due_now()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(_build_and_let_go)
+        wait_until(lambda: len(gateway.requests) == 2, what="one thread asks")
+        change("UPDATE deployments_computetemplate SET claimed_until = now()")
+        assert free_ended_claims() == 2
+        due_now()
+        tried = {row.attempts for row in rows().values()}
+        assert not build()
+        assert len(gateway.requests) == 2
+        assert {row.attempts for row in rows().values()} == tried
+        gateway.release.set()
+        assert waiting.result()
+    assert build()
+    assert len(gateway.requests) == 3
+
+
+def _build_and_let_go() -> bool:
+    """Build in a thread of its own, as a worker does."""
+    try:
+        return build()
     finally:
         release_connections()
