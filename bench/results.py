@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.rows import KEPT, Row
+from bench.rows import KEPT, Goal, Row
 
 BEGIN = "<!-- figures: begin -->"
 END = "<!-- figures: end -->"
-HEAD = ("row", "value", "beside", "its value", "ratio", "how")
+HEAD = ("row", "value", "goal", "beside", "its value", "ratio", "how")
+SUMMARY_HEAD = ("", "value", "goal", "beside", "ratio")
 
 
 class NoPlaceForFigures(Exception):
@@ -51,7 +52,19 @@ def shown(value: float | None, unit: str) -> str:
     if unit == "x":
         return f"{value:.2f}"
     number = f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
-    return f"{number}/s" if unit == "1/s" else f"{number} {unit}"
+    return _with_unit(number, unit)
+
+
+def shown_goal(goal: Goal | None, unit: str) -> str:
+    """Give a goal as people read it.
+
+    >>> shown_goal(Goal(1500, is_most=False), "1/s"), shown_goal(Goal(0.2, False, True), "1/s")
+    ('≥ 1,500/s', '≥ 0.2x')
+    """
+    if goal is None:
+        return ""
+    bound = f"{goal.bound:,g}x" if goal.is_ratio else _with_unit(f"{goal.bound:,g}", unit)
+    return f"{'≤' if goal.is_most else '≥'} {bound}"
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -59,9 +72,10 @@ def cells(row: Row) -> tuple[str, ...]:
     return (
         row.name,
         shown(row.value, row.unit),
+        shown_goal(KEPT[row.name].goal, row.unit),
         row.peer or "",
         "" if row.peer is None else shown(row.peer_value, row.unit),
-        "" if row.ratio is None else f"{row.ratio:.2f}x",
+        "" if row.ratio is None else f"{row.ratio:.3g}x",
         row.note,
     )
 
@@ -78,19 +92,37 @@ def text_table(rows: Sequence[Row]) -> str:
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
-    """Give the table for a page."""
-    lines = [HEAD, tuple("---" for _ in HEAD), *(_markdown_cells(row) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """Give the table of everything for a page."""
+    return _table(HEAD, [(f"`{name}`", *rest) for name, *rest in map(cells, rows)])
 
 
-def with_table(page: str, rows: Sequence[Row]) -> str:
+def markdown_summary(rows: Sequence[Row]) -> str:
+    """Give the table of what has a goal for a page, in words; a missed goal stands out."""
+    return _table(SUMMARY_HEAD, [_summed_up(row) for row in rows if KEPT[row.name].goal])
+
+
+def with_table(page: str, table: str) -> str:
     """Give the page with the table between its marks, or raise `NoPlaceForFigures`."""
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     if not pattern.search(page):
         raise NoPlaceForFigures(f"the page has no {BEGIN} and {END}")
-    return pattern.sub(lambda _: f"{BEGIN}\n{markdown_table(rows)}\n{END}", page, count=1)
+    return pattern.sub(lambda _: f"{BEGIN}\n{table}\n{END}", page, count=1)
 
 
-def _markdown_cells(row: Row) -> tuple[str, ...]:
-    name, *rest = cells(row)
-    return (f"`{name}`", *(text.replace("|", "\\|") for text in rest))
+def _with_unit(number: str, unit: str) -> str:
+    if unit == "x":
+        return number
+    return f"{number}/s" if unit == "1/s" else f"{number} {unit}"
+
+
+def _summed_up(row: Row) -> tuple[str, ...]:
+    _, value, goal, peer, theirs, ratio, _ = cells(row)
+    kept = KEPT[row.name]
+    missed = kept.goal is not None and not kept.goal.is_met(row)
+    beside = f"{peer}: {theirs}" if peer else ""
+    return (kept.means, value, f"**missed:** {goal}" if missed else goal, beside, ratio)
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    escaped = [[text.replace("|", "\\|") for text in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *escaped))

@@ -42,7 +42,9 @@ DEADLINES = (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout, TimeoutEr
 
 
 class GatewayError(Exception):
-    """A call of the gateway failed."""
+    """A call of the gateway failed. `brief` says so to people who are not to see its inside."""
+
+    brief = "the service that prepares code failed"
 
 
 class GatewayRefused(GatewayError):
@@ -50,6 +52,7 @@ class GatewayRefused(GatewayError):
 
     def __init__(self, status: int, body: str, url: str) -> None:
         super().__init__(f"Compute gateway request failed ({status}): {body}")
+        self.brief = f"the service that prepares code answered with status {status}"
         self.status = status
         self.body = body
         self.url = url
@@ -58,13 +61,19 @@ class GatewayRefused(GatewayError):
 class GatewayUnreachable(GatewayError):
     """No connection, or it broke; whether the call was carried out is not known."""
 
+    brief = "the service that prepares code cannot be reached"
+
 
 class GatewayTimeout(GatewayError):
     """No answer before the deadline; whether the call was carried out is not known."""
 
+    brief = "no answer in time"
+
 
 class GatewayUnreadable(GatewayError):
     """The gateway answered that it did it, in a form that cannot be read."""
+
+    brief = "the service that prepares code gave an unreadable answer"
 
 
 def failure_of(error: GatewayError) -> CreateFailure:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 from django.core.signing import BadSignature, Signer
 from django.db import transaction
-from django.db.models import Count, F, Q, Value
+from django.db.models import F, Q, Value
 from django.db.models.functions import Now
 
 from compute.images import strip_digest
+from compute.logs import redact_text
 from deployments.hooks import announce_templates
 from deployments.metrics import BUILD_SECONDS, TEMPLATES
 from deployments.models.templates import ComputeTemplate
 from deployments.models.versions import BackgroundWorker, CurrentVersion
-from deployments.template_results import PresetState, errors_by_preset
+from deployments.template_results import errors_by_preset
 from deployments.template_states import (
     TemplateEvent,
     TemplateState,
@@ -35,7 +36,7 @@ from ledger.services import ledger_write
 from tenants.crypto import hash_secret, new_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from compute.contracts import TemplateCreateResponse
     from deployments.template_mode import TemplateDecision
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CLAIMED_FOR: Final = timedelta(minutes=6)  # the gateway gets five
+RENEWED_AFTER: Final = timedelta(minutes=5)
 SENT_AGAIN_AFTER: Final = timedelta(seconds=30)
 CLAIM_SALT: Final = "crossfade.compute-template"
 ACTOR: Final = "system:compute-templates"
@@ -51,14 +53,24 @@ RESULTS: Final = {
     TemplateEvent.RETRY: "retry",
     TemplateEvent.GIVE_UP: "failed",
 }
+ENDS: Final = (
+    "status", "error", "public_error", "may_pass", "claim_sha256", "claimed_until",
+    "next_attempt_at", "finished_at",
+)  # fmt: skip
 MAX_ERROR: Final = 2000  # characters
-NEVER_BUILT: Final = "not built yet"
 
 _S = TemplateState
 
 
-TemplateKey = tuple[str, str]
-"""A preset and a region."""
+class Trouble(NamedTuple):
+    """What went wrong with a template."""
+
+    error: str  # for operators: the gateway's own words, whatever they give away
+    public: str  # for whoever deploys
+    may_pass: bool = False  # another attempt may help
+
+
+NO_WORD: Final = "nobody said what became of it"
 
 
 class InvalidClaim(Exception):
@@ -218,7 +230,9 @@ def record_results(secret: str, response: TemplateCreateResponse) -> int:
         for row in rows:
             error = errors[row.preset]
             event = TemplateEvent.BUILT if error is None else TemplateEvent.GIVE_UP
-            _end_attempt(row, event, error=error)
+            # It is about their code: whoever deploys has to read it.
+            _end_attempt(row, event, None if error is None else Trouble(error, error))
+        _save(rows)
         if any(error is None for error in errors.values()):
             write.touch(VERSION, BackgroundWorker.objects.get(id=rows[0].worker_id).environment_id)
     _log(rows)
@@ -226,12 +240,13 @@ def record_results(secret: str, response: TemplateCreateResponse) -> int:
 
 
 @transaction.atomic
-def record_failure(secret: str, *, error: str, is_retryable: bool) -> int:
+def record_failure(secret: str, trouble: Trouble) -> int:
     """Store that a claim's request failed; give how many templates were still claimed."""
     rows = _claimed(secret)
     for row in rows:
-        event = decide_after_failure(is_retryable=is_retryable, attempts=row.attempts)
-        _end_attempt(row, event, error=error)
+        event = decide_after_failure(is_retryable=trouble.may_pass, attempts=row.attempts)
+        _end_attempt(row, event, trouble)
+    _save(rows)
     _log(rows)
     return len(rows)
 
@@ -245,8 +260,32 @@ def free_ended_claims() -> int:
     rows = list(ended)
     for row in rows:
         event = decide_after_failure(is_retryable=True, attempts=row.attempts)
-        _end_attempt(row, event, error=row.error or "the gateway did not say what became of it")
+        told = row.error or NO_WORD, row.public_error or NO_WORD
+        _end_attempt(row, event, Trouble(*told, may_pass=True))
+    _save(rows)
     _log(rows)
+    return len(rows)
+
+
+@transaction.atomic
+def renew_given_up(*, most: int) -> int:
+    """Ask anew for what the versions that runs use lack for want of a gateway; give how many.
+
+    An outage that lasted longer than the attempts did costs time only. A reconciler's tick.
+    """
+    given_up = (
+        ComputeTemplate.objects.select_for_update(skip_locked=True)
+        .filter(
+            status=_S.FAILED,
+            may_pass=True,
+            finished_at__lte=Now() - Value(RENEWED_AFTER),
+            worker_id__in=CurrentVersion.objects.values("worker_id"),
+        )
+        .order_by("finished_at")[:most]
+    )
+    rows = list(given_up)
+    for row in rows:
+        _ask_again(row)
     return len(rows)
 
 
@@ -269,55 +308,8 @@ def send_due_templates(*, most: int) -> int:
     return len(rows)
 
 
-def preset_states(
-    worker_id: str, regions: Iterable[str], presets: Presets
-) -> tuple[PresetState, ...]:
-    """Give what has become of a version's templates for these machines in these regions."""
-    rows = ComputeTemplate.objects.filter(
-        worker_id=worker_id, region__in=tuple(regions), preset__in=presets.names
-    )
-    return tuple(
-        PresetState(row.preset, row.region, row.is_required, _error_of(row))
-        for row in rows.order_by("region", "preset")
-    )
-
-
-def unfinished_regions(worker_id: str, regions: Iterable[str]) -> tuple[str, ...]:
-    """Give the regions in which required presets of a version are still to be built."""
-    rows = ComputeTemplate.objects.filter(
-        worker_id=worker_id,
-        region__in=tuple(regions),
-        status__in=[_S.PENDING, _S.BUILDING],
-        is_required=True,
-    )
-    return tuple(sorted(set(rows.values_list("region", flat=True))))
-
-
-def list_templates_of(worker_ids: Iterable[str]) -> frozenset[tuple[str, TemplateKey]]:
-    """Give which templates these versions have, in whatever state."""
-    rows = ComputeTemplate.objects.filter(worker_id__in=tuple(worker_ids))
-    listed = rows.values_list("worker_id", "preset", "region")
-    return frozenset((worker_id, (preset, region)) for worker_id, preset, region in listed)
-
-
-def count_current_templates() -> dict[str, int]:
-    """Give how many templates of current versions are in each state, those of none included."""
-    current = CurrentVersion.objects.values("worker_id")
-    counted = (
-        ComputeTemplate.objects.filter(worker_id__in=current)
-        .order_by()
-        .values_list("status")
-        .annotate(count=Count("id"))
-    )
-    return {**{state.value: 0 for state in TemplateState}, **dict(counted)}
-
-
 def _signer() -> Signer:
     return Signer(salt=CLAIM_SALT)
-
-
-def _error_of(row: ComputeTemplate) -> str | None:
-    return None if row.status == _S.READY else row.error or NEVER_BUILT
 
 
 def _claimed(secret: str) -> list[ComputeTemplate]:
@@ -329,26 +321,39 @@ def _claimed(secret: str) -> list[ComputeTemplate]:
 
 def _ask_again(row: ComputeTemplate) -> None:
     row.status = next_template_state(TemplateState(row.status), TemplateEvent.REQUEST)
-    row.attempts, row.error = 0, None
-    row.finished_at = None
+    row.attempts, row.error, row.public_error = 0, None, None
+    row.finished_at = row.may_pass = None
     row.next_attempt_at = row.sent_at = Now()
     row.save()
 
 
-def _end_attempt(row: ComputeTemplate, event: TemplateEvent, *, error: str | None) -> None:
+def _end_attempt(row: ComputeTemplate, event: TemplateEvent, trouble: Trouble | None) -> None:
     result = RESULTS[event]
     TEMPLATES.labels(mode=row.mode, preset=row.preset, result=result).inc()
     if row.started_at is not None:
         took_s = (datetime.now(UTC) - row.started_at).total_seconds()
         BUILD_SECONDS.labels(preset=row.preset, result=result).observe(max(0.0, took_s))
     row.status = next_template_state(TemplateState(row.status), event)
-    row.error = None if error is None else error.replace("\x00", "\ufffd")[:MAX_ERROR]
+    row.error = None if trouble is None else _storable(trouble.error)
+    row.public_error = None if trouble is None else _storable(trouble.public)
+    row.may_pass = None if trouble is None else trouble.may_pass
     row.claim_sha256 = row.claimed_until = None
     if event is TemplateEvent.RETRY:
         row.next_attempt_at = Now() + Value(timedelta(seconds=pause_s(row.attempts)))
     else:
         row.finished_at = Now()
-    row.save()
+
+
+def _save(rows: Sequence[ComputeTemplate]) -> None:
+    """Store how attempts ended, in one statement: what is due again is due at one moment.
+
+    So whoever comes next claims all of it, and asks the gateway once.
+    """
+    ComputeTemplate.objects.bulk_update(rows, ENDS)
+
+
+def _storable(text: str) -> str:
+    return redact_text(text).replace("\x00", "\ufffd")[:MAX_ERROR]
 
 
 def _log(rows: Iterable[ComputeTemplate]) -> None:

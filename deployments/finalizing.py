@@ -16,12 +16,7 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
-from deployments.compute_templates import (
-    free_ended_claims,
-    preset_states,
-    request_templates,
-    unfinished_regions,
-)
+from deployments.compute_templates import free_ended_claims, request_templates
 from deployments.deployment_errors import TemplateCreationFailed
 from deployments.deployment_lines import note_line
 from deployments.deployment_states import DeploymentState, IllegalMove
@@ -31,6 +26,7 @@ from deployments.promotion import check_finalizable, finalize_deployment, starta
 from deployments.template_building import BUILD_TIMEOUT_S, build_templates
 from deployments.template_mode import TemplateMode
 from deployments.template_results import count_built, failure_text, warnings_of
+from deployments.template_selectors import preset_states, unfinished_regions
 from deployments.template_span import template_span
 from deployments.template_subjects import (
     find_subject,
@@ -185,6 +181,8 @@ def _require(
     report(f"Preparing the code for {', '.join(presets.names)}")
     request_templates(version, decision, presets=presets, again=True, announce=False)
     _wait_until_built(wanted, version, decision, deadline_s=deadline_s)
+    # Who was called off meanwhile has its end, and nothing more is said of it.
+    check_finalizable(scope=wanted.scope, deployment_id=wanted.deployment_id)
     states = preset_states(version.worker_id, decision.regions, presets)
     span.note_built(count_built(states))
     for line in warnings_of(states):

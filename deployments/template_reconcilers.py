@@ -13,63 +13,83 @@ from django.conf import settings
 
 from deployments.compute_templates import (
     free_ended_claims,
-    list_templates_of,
+    renew_given_up,
     request_templates,
     send_due_templates,
 )
-from deployments.template_mode import TemplateMode
+from deployments.template_selectors import list_templates_of
 from deployments.template_subjects import list_current_subjects, read_world, template_presets
 from ledger.selectors import current_revision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
-    from deployments.compute_templates import Presets, TemplateKey
+    from deployments.compute_templates import Presets
+    from deployments.template_selectors import TemplateKey
     from deployments.template_subjects import TemplateSubject, TemplateWorld
 
 PAGE: Final = 500
 AT_LEAST_EVERY_S: Final = 30.0
+LOOKS_AHEAD_S: Final = 120.0  # a step of a ramp finds code ready that was asked for by then
 MOST_SENT: Final = 100  # in one run; the next goes on
 
 
 def repair_compute_templates() -> int:
-    """Take back what was left half-built and have what is due built; give how much. Each 5 s."""
+    """Take back what was left half-built or given up too soon, and have what is due built.
+
+    Give how much. Each 5 s.
+    """
     if not settings.ENV.templates.gateway_url:
         return 0
-    return free_ended_claims() + send_due_templates(most=MOST_SENT)
+    taken_back = free_ended_claims() + renew_given_up(most=MOST_SENT)
+    return taken_back + send_due_templates(most=MOST_SENT)
 
 
 def request_missing_templates() -> int:
     """Ask for the templates of current versions that have none yet; give for how many versions.
 
-    Who was enrolled after the last deploy, by a dial, an override or a plan, gets them here. What
-    was given up stays so until somebody asks again.
+    Who was enrolled after the last deploy, by a dial, an override or a plan, gets them here, and
+    whoever a ramp is about to enroll. What was given up stays so until somebody asks again.
     """
     if not settings.ENV.templates.gateway_url:
         return 0
-    world, presets, asked, after = read_world(), template_presets(), 0, ""
+    worlds, presets, asked, after = _worlds(), template_presets(), 0, ""
     while subjects := list_current_subjects(after=after, most=PAGE):
         known = list_templates_of([subject.worker_id for subject in subjects])
-        asked += sum(_request(world, subject, presets, known) for subject in subjects)
+        asked += sum(_request(worlds, subject, presets, known) for subject in subjects)
         after = subjects[-1].environment_id
     return asked
 
 
+def _worlds() -> tuple[TemplateWorld, ...]:
+    """Give the world of now, and that of soon where a ramp makes it another."""
+    now = read_world()
+    soon = now.later(LOOKS_AHEAD_S)
+    return (now,) if soon.flags is now.flags else (now, soon)
+
+
 def _request(
-    world: TemplateWorld,
+    worlds: Iterable[TemplateWorld],
     subject: TemplateSubject,
     presets: Presets,
     known: Collection[tuple[str, TemplateKey]],
 ) -> bool:
-    decision = world.decide(subject, image=subject.image)
-    if decision.mode is TemplateMode.SKIP or subject.image is None:
-        return False
-    wanted = ((preset, region) for region in decision.regions for preset in presets.names)
-    if all((subject.worker_id, key) in known for key in wanted):
+    if subject.image is None:
         return False
     version = subject.version(subject.image)
-    request_templates(version, decision, presets=presets, again=False)
-    return True
+    decisions = [world.decide(subject, image=subject.image) for world in worlds]
+    missing = [
+        decision
+        for decision in decisions
+        if any(
+            (subject.worker_id, (preset, region)) not in known
+            for region in decision.regions
+            for preset in presets.names
+        )
+    ]
+    for decision in missing:
+        request_templates(version, decision, presets=presets, again=False)
+    return bool(missing)
 
 
 class WhenChanged:

@@ -30,10 +30,14 @@ def errors_by_preset(
     """Give the error of each preset, None for one that was built.
 
     **Rule** the result of its size; a preset without a result has the request's error, if there is
-    one, else it was not built. A request's error beside a result that has none means nothing.
+    one, else it was not built. A request's error that no preset explains is that of them all:
+    nothing is taken for built on the word of a gateway that says it failed.
     """
     missing = response.error or NOT_BUILT
-    return {preset: _error_of(preset, response, missing) for preset in presets}
+    errors = {preset: _error_of(preset, response, missing) for preset in presets}
+    if response.error and not any(errors.values()):
+        return dict.fromkeys(errors, response.error)
+    return errors
 
 
 def _error_of(preset: str, response: TemplateCreateResponse, missing: str) -> str | None:

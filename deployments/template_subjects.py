@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
@@ -13,7 +14,6 @@ from deployments.region_snapshot import load_region_snapshot
 from deployments.regions import ResolveRequest
 from deployments.template_building import CALLBACK_PATH, TemplateGateway
 from deployments.template_mode import (
-    DeployFlags,
     TemplateDecision,
     TemplateInput,
     TemplateSettings,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deployments.regions import RegionSnapshot
+    from flags.values import FlagSnapshot
 
 DEVELOPMENT = "DEVELOPMENT"
 
@@ -90,8 +91,12 @@ class TemplateWorld(NamedTuple):
     """What every decision of one moment has in common."""
 
     settings: TemplateSettings
-    flags: DeployFlags
+    flags: FlagSnapshot
     regions: RegionSnapshot
+
+    def later(self, by_s: float) -> TemplateWorld:
+        """Give the world as it will be if nobody touches it: ramps go on."""
+        return self._replace(flags=self.flags.at(time.monotonic() + by_s))
 
     def decide(self, subject: TemplateSubject, *, image: str | None) -> TemplateDecision:
         """Decide for a version with this image."""
@@ -149,6 +154,12 @@ def find_subject(deployment_id: str) -> TemplateSubject | None:
     """Find the version a deployment has registered."""
     found = _subjects(_ONE, [deployment_id])
     return found[0] if found else None
+
+
+def find_decision(deployment_id: str) -> TemplateDecision | None:
+    """Decide, as things are now, about the templates of a deployment; None: it has no version."""
+    subject = find_subject(deployment_id)
+    return None if subject is None else read_world().decide(subject, image=subject.image)
 
 
 def list_current_subjects(*, after: str, most: int) -> list[TemplateSubject]:

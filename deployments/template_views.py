@@ -38,10 +38,11 @@ class TemplateView(NamedTuple):
 
 
 def count_current_templates() -> dict[TemplateState, int]:
-    """Count the templates of the versions that new runs use, by state. One query."""
+    """Count the templates of the versions that new runs use, by state; 0 for none. One query."""
     with connection.cursor() as cursor:
         cursor.execute(_COUNT_CURRENT)
-        return {TemplateState(status): count for status, count in cursor.fetchall()}
+        counted = {TemplateState(status): count for status, count in cursor.fetchall()}
+    return {**dict.fromkeys(TemplateState, 0), **counted}
 
 
 def list_version_templates(worker_id: str) -> list[TemplateView]:

@@ -33,7 +33,7 @@ class WaitingDeploys:
         with self._lock:
             if self._taken >= most:
                 raise TooManyWaiting(
-                    "Too many deploys wait for their compute templates, please try again"
+                    "Too many deploys wait for their code to be prepared, please try again"
                 )
             self._taken += 1
         try:

@@ -1,57 +1,29 @@
 """The statement of a batch's items: many runs, their snapshots, places, keys and items. Pure.
 
-It writes what the statement of a single trigger writes (`runs/trigger_statement.py`), for all rows
-at once. What is the same for all of them travels once, what differs as one array for each column:
-most items of a batch differ in little but their ids and payloads.
+Most items of a batch differ in little but their ids and payloads: only what does differ travels as
+an array (`runs/rows_statement.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from runs.trigger_statement import (
-    KEPT_STATEMENTS,
-    OPTIONAL_COLUMNS,
-    RUN_COLUMNS,
-    STARTS_WITH,
-    Place,
+from runs.rows_statement import (
+    LEFT_OUT_WHEN_EMPTY,
+    Shape,
+    array_text,
+    given_part,
+    place_parts,
+    run_part,
+    snapshot_part,
+    value_of,
 )
-
-BatchPlace = Place | Literal["over"]
-"""Where the run of an item goes; one that failed before it began is over."""
+from runs.trigger_statement import KEPT_STATEMENTS, RUN_COLUMNS
 
 BATCH_COLUMNS: tuple[str, ...] = (*RUN_COLUMNS, "batch_id", "error", "completed_at")
-LEFT_OUT_WHEN_EMPTY: frozenset[str] = OPTIONAL_COLUMNS | {
-    "delay_until",
-    "idempotency_key",
-    "idempotency_key_expires_at",
-    "error",
-    "completed_at",
-}
-# Columns that are no text. Tags travel as the text of an array: an array of arrays is a matrix.
-TYPES: Mapping[str, str] = {
-    "item_index": "int",
-    "decided_revision": "bigint",
-    "lane_id": "uuid",
-    "score": "bigint",
-    "priority_ms": "int",
-    "delay_until": "timestamptz",
-    "ttl_s": "bigint",
-    "first_queued_at": "timestamptz",
-    "ttl_ends_at": "timestamptz",
-    "max_attempts": "int",
-    "max_duration_s": "int",
-    "is_test": "boolean",
-    "depth": "int",
-    "idempotency_key_expires_at": "timestamptz",
-    "created_at": "timestamptz",
-    "updated_at": "timestamptz",
-    "error": "jsonb",
-    "completed_at": "timestamptz",
-}
 ALWAYS_APART = frozenset({"item_index", "id", "snapshot_id"})
 APART_WITH_KEYS = frozenset({"task_slug", "idempotency_key", "idempotency_key_expires_at"})
 
@@ -77,34 +49,6 @@ class ItemRow(NamedTuple):
 
     shared: Mapping[str, Any]
     own: OwnColumns
-
-
-class Shape(NamedTuple):
-    """Which statement some rows need."""
-
-    once: tuple[str, ...]  # columns with one value for all rows
-    apart: tuple[str, ...]  # columns with an array of values
-    places: tuple[BatchPlace, ...]
-    has_keys: bool
-
-
-def array_text(values: Iterable[Any]) -> str:
-    """Give the text of a PostgreSQL array; every value is quoted, None is NULL.
-
-    >>> array_text(["a", None, 7, ["x", "y"]])[:12]
-    '{"a",NULL,"7'
-    """
-    return "{" + ",".join([_element(value) for value in values]) + "}"
-
-
-def _element(value: Any) -> str:
-    if value is None:
-        return "NULL"
-    if type(value) is not str:
-        value = array_text(value) if isinstance(value, list) else str(value)
-    if "\\" in value or '"' in value:
-        value = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{value}"'
 
 
 def shape_of(rows: Sequence[ItemRow]) -> tuple[Shape, dict[str, Any]]:
@@ -145,22 +89,16 @@ def batch_statement(shape: Shape) -> str:
     Rule: an item whose key is taken writes nothing; keys are claimed in their order, so that two
     batches with the same keys wait for each other only one way round.
     """
-    parts = [_given(shape)]
+    parts = [given_part(shape)]
     source = "given g"
     if shape.has_keys:
         parts += [_claim(shape), _MADE]
         source = "made g"
-    columns = [name for name in BATCH_COLUMNS if name in shape.once or name in shape.apart]
-    values = [_value(shape, name) for name in columns]
-    parts.append(
-        f"run AS (INSERT INTO runs_taskrun ({', '.join((*columns, *STARTS_WITH))})\n"  # noqa: S608
-        f"  SELECT {', '.join((*values, *STARTS_WITH.values()))} FROM {source})"
-    )
-    parts.append(_snapshot(shape, source))
-    parts += [_place(shape, place, source) for place in shape.places if place in _PLACES]
+    parts += [run_part(shape, BATCH_COLUMNS, source), snapshot_part(shape, source)]
+    parts += place_parts(shape, source)
     parts.append(
         "item AS (INSERT INTO runs_batchitem (batch_id, item_index, run_id, task_slug)\n"  # noqa: S608
-        f"  SELECT %(batch_id)s, g.item_index, g.id, {_value(shape, 'task_slug')} FROM {source})"
+        f"  SELECT %(batch_id)s, g.item_index, g.id, {value_of(shape, 'task_slug')} FROM {source})"
     )
     return "WITH " + ",\n".join(parts) + f"\nSELECT g.item_index FROM {source}"
 
@@ -168,29 +106,10 @@ def batch_statement(shape: Shape) -> str:
 _MADE = """made AS (
   SELECT g.* FROM given g
   WHERE g.idempotency_key IS NULL OR g.id IN (SELECT run_id FROM claim))"""
-_PLACES: Mapping[BatchPlace, tuple[str, tuple[str, ...]]] = {
-    "ready": ("runs_readyentry (lane_id, score, run_id)", ("lane_id", "score", "id")),
-    "delayed": ("runs_delayedentry (run_id, due_at)", ("id", "delay_until")),
-    "version": (
-        "runs_versionwait (run_id, environment_id, task_slug)",
-        ("id", "environment_id", "task_slug"),
-    ),
-}
-
-
-def _given(shape: Shape) -> str:
-    arrays = ", ".join(f"%({name})s::{TYPES.get(name, 'text')}[]" for name in shape.apart)
-    return f"given AS (SELECT * FROM unnest({arrays}) AS g({', '.join(shape.apart)}))"  # noqa: S608
-
-
-def _value(shape: Shape, name: str) -> str:
-    if name not in shape.apart:
-        return f"%({name})s"
-    return "g.tags::text[]" if name == "tags" else f"g.{name}"
 
 
 def _claim(shape: Shape) -> str:
-    environment, created_at = _value(shape, "environment_id"), _value(shape, "created_at")
+    environment, created_at = value_of(shape, "environment_id"), value_of(shape, "created_at")
     return f"""claim AS (
   INSERT INTO runs_idempotencykey (environment_id, task_slug, key, run_id, expires_at)
   SELECT {environment}, g.task_slug, g.idempotency_key, g.id, g.idempotency_key_expires_at
@@ -199,20 +118,3 @@ def _claim(shape: Shape) -> str:
     SET run_id = EXCLUDED.run_id, expires_at = EXCLUDED.expires_at
     WHERE runs_idempotencykey.expires_at <= {created_at}
   RETURNING run_id)"""  # noqa: S608
-
-
-def _snapshot(shape: Shape, source: str) -> str:
-    values = [_value(shape, name) for name in ("execution_status", "status", "created_at")]
-    execution_status, status, created_at = values
-    return f"""snapshot AS (
-  INSERT INTO runs_runsnapshot (run_id, id, execution_status, run_status, event, description,
-    is_valid, created_at)
-  SELECT g.id, g.snapshot_id, {execution_status}, {status}, 'trigger', 'Triggered', true,
-    {created_at} FROM {source})"""  # noqa: S608
-
-
-def _place(shape: Shape, place: BatchPlace, source: str) -> str:
-    table, columns = _PLACES[place]
-    values = ", ".join(_value(shape, name) for name in columns)
-    only = f" WHERE g.place = '{place}'" if len(shape.places) > 1 else ""
-    return f"{place} AS (INSERT INTO {table} SELECT {values} FROM {source}{only})"  # noqa: S608

@@ -17,15 +17,16 @@ from runs.contracts import MachinePreset, RunExecutionData, RunRef, SnapshotRef
 from runs.errors import RunNotFound
 from runs.machines import PRESETS
 from runs.models import RunSnapshot
-from runs.retry import MAX_ATTEMPTS
+from runs.retry import most_attempts
 from runs.selectors import get_snapshot
 from tenants.selectors import find_environment_key
 
 _QUERY = """
 SELECT r.id, r.status, r.attempt_number, r.task_slug, r.payload, r.payload_type, r.metadata,
   r.tags, r.is_test, r.replay_of_id, r.created_at, r.started_at, r.priority_ms, r.region,
-  r.idempotency_key_shown, r.max_attempts, r.max_duration_s, r.version, r.worker_id, r.machine,
-  r.queue_name, r.concurrency_key, r.depth, r.parent_run_id, r.root_run_id, r.usage_ms,
+  r.idempotency_key_shown, r.max_attempts, r.lost_attempts, r.max_duration_s, r.version,
+  r.worker_id, r.machine, r.queue_name, r.concurrency_key, r.depth, r.parent_run_id,
+  r.root_run_id, r.usage_ms,
   e.id AS environment_id, e.slug AS environment_slug, e.type AS environment_type,
   o.id AS organization_id, o.slug AS organization_slug, o.title AS organization_name,
   p.id AS project_id, p.ref AS project_ref, p.slug AS project_slug, p.name AS project_name,
@@ -158,7 +159,9 @@ def _run(row: dict[str, Any], task: TaskInfo) -> dict[str, Any]:
         "createdAt": _iso(row["created_at"]),
         "startedAt": _iso(row["started_at"] or row["created_at"]),
         "idempotencyKey": row["idempotency_key_shown"],
-        "maxAttempts": min(row["max_attempts"] or task.max_attempts, MAX_ATTEMPTS),
+        "maxAttempts": most_attempts(
+            row["max_attempts"] or task.max_attempts, row["lost_attempts"]
+        ),
         "maxDuration": row["max_duration_s"] or task.max_duration_s,
         "version": row["version"],
         "durationMs": row["usage_ms"],

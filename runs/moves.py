@@ -19,7 +19,7 @@ _READ = """
 SELECT id, environment_id, project_id, organization_id, environment_type, task_slug, status,
   execution_status, snapshot_id, attempt_number, dispatch_number, deliveries, worker_queue,
   queue_name, concurrency_key, worker_id, version, machine, max_attempts, max_duration_s,
-  idempotency_key
+  idempotency_key, lost_attempts
 FROM runs_taskrun WHERE id = %s
 """
 _MOVE = """
@@ -64,6 +64,7 @@ class RunRow(NamedTuple):
     max_attempts: int | None
     max_duration_s: int | None
     idempotency_key: str | None
+    lost_attempts: int
 
 
 class Mover(NamedTuple):

@@ -16,6 +16,7 @@ from runs.states import RunStatus
 
 MAX_ATTEMPTS = 250  # beyond any configuration, a run ends
 MAX_DELIVERIES = 12  # lost leases in a row; the twelfth ends the run
+MAX_LOST_ATTEMPTS = 12  # of a run that do not count; what ends its machine each time ends as well
 REDELIVERY_BASE_MS = 1_000
 REDELIVERY_CAP_MS = 3_600_000
 DISPATCH_CAP_MS = 60_000
@@ -27,6 +28,9 @@ MAX_DELAY_MS = 365 * 86_400_000
 CANCELLED = "TASK_RUN_CANCELLED"
 OUT_OF_MEMORY = frozenset({"TASK_PROCESS_OOM_KILLED", "TASK_PROCESS_MAYBE_OOM_KILLED"})
 STALLED = frozenset({"TASK_RUN_STALLED_EXECUTING", "TASK_RUN_STALLED_EXECUTING_WITH_WAITPOINTS"})
+
+# The attempt ended with what executed it: its worker died or was stopped. No doing of its task's.
+LOST: frozenset[str] = STALLED | {"TASK_PROCESS_SIGTERM"}
 
 # The final status of an internal error by its code: CRASHED is the task's or its settings' doing,
 # SYSTEM_FAILURE ours, as is any other code. What the task raised ends as COMPLETED_WITH_ERRORS.
@@ -113,8 +117,9 @@ class Failure(NamedTuple):
 
     error: dict[str, Any]  # a TaskError of the worker API
     attempt_number: int  # the attempt that failed, from 1
-    max_attempts: int  # the first one included
+    max_attempts: int  # the first one included, lost ones not counted
     retry_delay_ms: float | None  # what the runner asks for; None: it asks for nothing
+    lost_attempts: int = 0  # of those before it
     skipped_retrying: bool = False  # the task said that no retry can help
     force_queue: bool = False  # the workload is gone
     warm_start_threshold_ms: int = 30_000
@@ -130,6 +135,7 @@ class Decision(NamedTuple):
     status: RunStatus  # the run's final status, should it end
     delay_ms: int = 0
     machine: str | None = None  # another preset for the next attempt
+    is_lost: bool = False  # the attempt does not count
 
 
 def code_of(error: dict[str, Any]) -> str | None:
@@ -154,8 +160,8 @@ def decide_after_failure(failure: Failure) -> Decision:
 
     Rule, first that holds: canceled; silent in development, where nobody is left to try again and
     nothing failed; out of memory (only on another machine); a code that is not retried, or the
-    task refused; no attempt left; no timing and no settings to take one from; else retry, in place
-    when the delay is short and the workload is still there.
+    task refused; no attempt left, and this one not lost; no timing and no settings to take one
+    from; else retry, in place when the delay is short and the workload is still there.
     """
     status, code = status_for_error(failure.error), code_of(failure.error)
     end = Decision(After.END, status)
@@ -165,16 +171,16 @@ def decide_after_failure(failure: Failure) -> Decision:
         return Decision(After.END, RunStatus.CANCELED)
     if code in OUT_OF_MEMORY:
         return _after_out_of_memory(failure, end)
-    if code in NOT_RETRIED or failure.skipped_retrying or not _has_attempt_left(failure):
-        return end
-    if failure.retry_delay_ms is None and code not in RETRIED_BY_SETTINGS:
+    is_lost = _is_lost(failure, code)
+    if _is_over(failure, code, is_lost=is_lost):
         return end
     asked_ms = failure.retry_delay_ms
     delay_ms = failure.settings_delay_ms if asked_ms is None else _whole_ms(asked_ms)
     from_queue = (
         failure.force_queue or asked_ms is None or delay_ms >= failure.warm_start_threshold_ms
     )
-    return Decision(After.RETRY_QUEUED if from_queue else After.RETRY_IN_PLACE, status, delay_ms)
+    after = After.RETRY_QUEUED if from_queue else After.RETRY_IN_PLACE
+    return Decision(after, status, delay_ms, is_lost=is_lost)
 
 
 def _after_out_of_memory(failure: Failure, end: Decision) -> Decision:
@@ -183,8 +189,34 @@ def _after_out_of_memory(failure: Failure, end: Decision) -> Decision:
     return Decision(After.RETRY_QUEUED, end.status, 0, failure.larger_machine)
 
 
+def _is_over(failure: Failure, code: str | None, *, is_lost: bool) -> bool:
+    is_refused = code in NOT_RETRIED or failure.skipped_retrying
+    is_spent = not is_lost and not _has_attempt_left(failure)
+    is_untimed = failure.retry_delay_ms is None and code not in RETRIED_BY_SETTINGS
+    return is_refused or is_spent or is_untimed
+
+
 def _has_attempt_left(failure: Failure) -> bool:
-    return failure.attempt_number < min(failure.max_attempts, MAX_ATTEMPTS)
+    return failure.attempt_number < most_attempts(failure.max_attempts, failure.lost_attempts)
+
+
+def _is_lost(failure: Failure, code: str | None) -> bool:
+    """Tell whether the attempt does not count: a task that may be tried once only is tried once."""
+    return (
+        code in LOST
+        and failure.max_attempts > 1
+        and failure.lost_attempts < MAX_LOST_ATTEMPTS
+        and failure.attempt_number < MAX_ATTEMPTS
+    )
+
+
+def most_attempts(max_attempts: int, lost_attempts: int) -> int:
+    """Give how many attempts a run may begin: those it may have, and one more for each lost.
+
+    >>> most_attempts(3, 1)
+    4
+    """
+    return min(max_attempts + lost_attempts, MAX_ATTEMPTS)
 
 
 def _whole_ms(delay_ms: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
 from django.test import Client
 
 if TYPE_CHECKING:
@@ -65,4 +66,9 @@ def json_of(response: HttpResponse, status: int = 200) -> Any:
     """Give the JSON of a response that has this status."""
     assert response.status_code == status, response.content[:2000]
     assert response["Content-Type"].startswith("application/json"), response["Content-Type"]
-    return json.loads(response.content)
+    return strict_json(response.content.decode())
+
+
+def strict_json(text: str) -> Any:
+    """Give the value of a JSON text as other languages read it: without NaN and Infinity."""
+    return json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))

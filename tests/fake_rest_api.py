@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 PROD_KEY = "tr_prod_" + "a" * 40
 DEV_KEY = "tr_dev_" + "b" * 40
@@ -38,6 +38,7 @@ class FakePlatform:
     finalize_events: list[tuple[str, dict[str, Any]]] = field(
         default_factory=lambda: [("ping", {}), ("log", {"message": "nearly"}), ("complete", {})]
     )
+    streams: list[list[tuple[str, dict[str, Any]]]] = field(default_factory=list)  # said before
     fate: dict[str, Any] = field(default_factory=dict)  # what a deployment is once finalized
     current: str | None = None
     dev_workers: list[dict[str, Any]] = field(default_factory=list)
@@ -196,6 +197,8 @@ class FakePlatform:
         return 200, {"id": "worker_1", "version": self.deployments[deployment_id]["version"]}
 
     def _finalize(self, deployment_id: str) -> Any:
+        if self.streams:
+            return 200, self.streams.pop(0)
         if self.finalize_events[-1][0] == "complete":
             self.deployments[deployment_id]["status"] = "DEPLOYED"
             self.current = deployment_id
@@ -238,6 +241,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, method: str, body: Any) -> None:
         platform, url = self.platform, urlsplit(self.path)
+        if url.path.startswith("/moved"):
+            self._send(301, b"", "text/html", {"location": "https://else.where/"})
+            return
+        if url.path.startswith("/page"):
+            self._send(404, b"<html><title>There is nothing here</title>", "text/html")
+            return
         parts = [part for part in url.path.split("/") if part]
         name = "upload" if parts[0] == "uploads" else parts[-1]
         with platform.changed:
@@ -279,9 +288,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _answer(self, status: int, body: Any, headers: dict[str, str]) -> None:
-        data = json.dumps(body).encode()
+        self._send(status, json.dumps(body).encode(), "application/json", headers)
+
+    def _send(
+        self, status: int, data: bytes, kind: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.send_response(status)
-        for name, value in headers.items():
+        for name, value in {"content-type": kind, **(headers or {})}.items():
             self.send_header(name, value)
         self.send_header("content-length", str(len(data)))
         self.end_headers()

@@ -267,10 +267,13 @@ class LiveStack:
         return str(self.ask("POST", f"/api/v1/tasks/{task}/trigger", body, key=key)["id"])
 
     def new_tenant(self) -> dict[str, str]:
-        """Make an organization with nothing deployed and give its keys by environment slug."""
+        """Make an organization with nothing deployed and give its keys by environment slug.
+
+        Its own slug stands under `slug`.
+        """
         body = {"title": f"Live {secrets.token_hex(4)}", "plan": "paid"}
         made = self.ask("POST", "/admin/api/v1/orgs", body, key=self.admin_token, status=201)
-        return {one["slug"]: one["apiKey"] for one in made["environments"]}
+        return {"slug": made["slug"]} | {one["slug"]: one["apiKey"] for one in made["environments"]}
 
     def set_flag(self, organization: str, key: str, *, value: object) -> None:
         """Set an organization's override over the staff API, and wait until it was seen."""
@@ -366,3 +369,14 @@ def live_stack(
     sizes = {path: path.stat().st_size for path in live_session.log_files()}
     yield live_session
     sys.stdout.write(live_session.logs_since(sizes))
+
+
+@pytest.fixture
+def requiring(live_stack: LiveStack) -> Generator[dict[str, str], None, None]:
+    """Give an organization whose deploys cannot do without their templates: its slug, its keys."""
+    tenant = live_stack.new_tenant()
+    flags, require = "/admin/api/v1/feature-flags", "computeMigrationRequireTemplate"
+    live_stack.set_flag(tenant["slug"], "computeMigrationEnabled", value=True)
+    live_stack.ask("POST", flags, {require: True}, key=live_stack.admin_token)
+    yield tenant
+    live_stack.ask("POST", flags, {require: None}, key=live_stack.admin_token)

@@ -45,6 +45,8 @@ def take(queue: str, group: str) -> dict[str, Any]:
     world = running.World(
         tenant=cast("Tenant", None), slug="prod", queue=queue, group_id=group, token=""
     )
+    # Between the two processes, whose starts take a while, web processes listened all the time.
+    running.change("UPDATE runs_presence SET heard_at = clock_timestamp()")
     repaired = {name: int(act()) for name, act in RECONCILERS.items()}
     running.change("UPDATE runs_delayedentry SET due_at = now()")  # the redelivery's pause
     RECONCILERS["release_due_runs"]()

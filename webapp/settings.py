@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 import environ
+from django.utils.functional import SimpleLazyObject
+from django.utils.module_loading import import_string
 
 from deployments.machines import PRESETS, read_presets
-from webapp.admin.look import LOOK
 from webapp.artifact_storage import storage_setting
 from webapp.env import InvalidEnvironment, read_env
 from webapp.logs import logging_config
@@ -87,7 +88,7 @@ NEVER_BY_ITSELF = 1_000_000_000
 DATABASES = {
     "default": {
         **environ.Env.db_url_config(ENV.database_url),
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "ledger.postgresql",  # Django's, without dead connections
         "CONN_MAX_AGE": 0,  # connections live in the pool, which long polls give theirs back to
         "OPTIONS": {
             "pool": {
@@ -134,7 +135,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE: int | None = None
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 LOGIN_URL = "/login"
-UNFOLD = LOOK
+# Made when a page is: to build it loads routes and templates, which worker and beat never show.
+UNFOLD = SimpleLazyObject(lambda: import_string("webapp.admin.look.LOOK"))
 
 LOGGING_CONFIG = None
 logging_config(log_file=ENV.log_file, process=ENV.process_name)

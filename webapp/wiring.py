@@ -1,16 +1,16 @@
 """Where the apps are put together: what a process follows, and who is told of what.
 
 `connect` ties caches and registries to the ledger, in every process that loads the apps; it starts
-nothing. `start` is called by the processes that decide things, and by beat, which wakes those that
-do: each follows the ledger and reports up to which revision. `start_web` is for those that runners
-talk to.
+nothing. `start` is called by the processes that decide things: each follows the ledger and reports
+up to which revision. `start_web` is for those that runners talk to.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Final
 
-from celery.signals import beat_init, worker_init, worker_shutdown
+from celery.signals import worker_init, worker_shutdown
 from django.conf import settings
 
 from deployments import environment_entry, selectors
@@ -38,6 +38,7 @@ from runs.services.presence import note_presence
 from runs.services.wakeups import CHANNEL_PREFIX, hear_ready, look_everywhere
 from runs.tasks import send_template_build, wake_release
 from tenants.entitlements.access import REFRESHER, start_refreshing
+from tenants.key_uses import EVERY, store_key_uses
 from webapp import celery_app
 from webapp.fleet_metrics import expose_fleet
 from webapp.reconciler_metrics import expose_reconcilers
@@ -51,6 +52,13 @@ PRESENCE: ReloadingRegistry[float] = ReloadingRegistry(
     note_presence,
     interval_ms=PRESENCE_INTERVAL_MS,
     retry_cap_s=2.0,  # runs wait for it after an outage
+    release=release_connections,
+)
+
+KEY_USE: ReloadingRegistry[int] = ReloadingRegistry(
+    "key-uses",
+    store_key_uses,
+    interval_ms=EVERY // timedelta(milliseconds=1),
     release=release_connections,
 )
 
@@ -71,7 +79,6 @@ def connect() -> None:
     version_promoted.append(wake_release)
     templates_requested.append(send_template_build)
     worker_init.connect(_start_worker)
-    beat_init.connect(_start_worker)
     worker_shutdown.connect(_stop_worker)
 
 
@@ -86,6 +93,7 @@ def start_web() -> None:
     """Start, and note from now on that runners can be heard here."""
     start()
     PRESENCE.start()
+    KEY_USE.start()
     start_refreshing()
     POPULATION.start()
     expose_reconcilers()
@@ -98,6 +106,7 @@ def stop() -> None:
     """End what `start` or `start_web` began."""
     REFRESHER.stop()
     POPULATION.stop()
+    KEY_USE.stop()
     PRESENCE.stop()
     REPORTER.stop()
     LIVENESS.stop()

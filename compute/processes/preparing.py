@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
+from compute.logs import redact_text
 from compute.processes.artifacts import MissingArtifact, UnavailableArtifact
 from compute.processes.environments import EnvironmentFailed
 from compute.processes.launch import Prepared
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 PREPARING_ERRORS: Final = (
     MissingArtifact, InvalidArtifact, EnvironmentFailed, UnavailableArtifact, OSError,
 )  # fmt: skip
+
+log = structlog.get_logger()
 
 
 class Preparing:
@@ -57,6 +62,10 @@ def failure_of(error: BaseException) -> Failed:
     """Give what went wrong as the reason the platform understands; what is no such error raises."""
     if isinstance(error, MissingArtifact):
         return Failed("no_image", str(error), permanent=True)
+    if isinstance(error, OSError):
+        log.error("preparing.failed", error=str(error))  # with names of files of this machine
+        return Failed("create_failed", error.strerror or type(error).__name__)
     if isinstance(error, PREPARING_ERRORS):
-        return Failed("create_failed", str(error) or type(error).__name__)
+        # What an installer says, or a line of requirements, may name the password of an index.
+        return Failed("create_failed", redact_text(str(error)) or type(error).__name__)
     raise error

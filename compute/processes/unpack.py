@@ -41,15 +41,16 @@ def unpack_artifact(
 ) -> int:
     """Unpack a gzipped tar into an empty folder and give its size in bytes.
 
-    Only files and folders are taken: links, devices, absolute names and names that climb out are
-    refused. Files become readable for everybody and writable for nobody. Raises `InvalidArtifact`.
+    Only files and folders are taken: links, devices, files with holes, absolute names and names
+    that climb out are refused. Files become readable for everybody and writable for nobody.
+    Raises `InvalidArtifact`.
     """
     try:
         with gzip.open(archive) as plain:
             stream = cast("IO[bytes]", _Bounded(plain, max_bytes))  # a stream is only ever read
             with tarfile.open(fileobj=stream, mode="r|") as tar:
                 return _extract(tar, folder, max_members)
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
         raise InvalidArtifact(f"the artifact cannot be unpacked: {error}") from error
 
 
@@ -80,4 +81,6 @@ def _place_of(member: tarfile.TarInfo, folder: Path) -> Path:
         raise InvalidArtifact(f"the artifact's {member.name!r} leads out of it")
     if not (member.isfile() or member.isdir()):
         raise InvalidArtifact(f"the artifact's {member.name!r} is neither file nor folder")
+    if member.issparse():  # its holes are in no stream, so no bound would see them
+        raise InvalidArtifact(f"the artifact's {member.name!r} is a file with holes")
     return folder / name

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import structlog
 
+from compute.processes.artifacts import UnavailableArtifact
 from compute.processes.known_templates import MAX_TEMPLATES
 from compute.processes.launch import Launch
 from compute.processes.preparing import PREPARING_ERRORS
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
     from compute.processes.artifacts import Code
     from compute.processes.child import Death
     from compute.processes.known_templates import KnownTemplates
-    from compute.processes.launch import Launcher
+    from compute.processes.launch import Launcher, Prepared
     from compute.processes.preparing import Preparing
     from compute.processes.values import ArtifactSource, ProcessSpec
 
 STARTS_AT_ONCE = 2
 REFILL_PAUSE_S = 0.25  # the run that took the last one goes first
+FETCH_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # so long may the platform restart meanwhile
 
 log = structlog.get_logger()
 
@@ -99,7 +101,7 @@ class WarmProcesses:
 
         Raises `CannotWarm`, or one of `PREPARING_ERRORS`.
         """
-        prepared = await self._preparing.prepare(image, source)
+        prepared = await self._prepared(image, source)
         try:
             assert prepared.code is not None
             key = TemplateKey(prepared.code.digest, memory_gb)
@@ -112,6 +114,16 @@ class WarmProcesses:
         self._known.add(key, [*self._earlier, *self._templates])
         while len(self._templates) > MAX_TEMPLATES:
             self._templates.pop(next(iter(self._templates)))
+
+    async def _prepared(self, image: str, source: ArtifactSource) -> Prepared:
+        """Give the code of an image, asked for again while the platform cannot give it."""
+        for pause_s in FETCH_PAUSES_S:
+            try:
+                return await self._preparing.prepare(image, source)
+            except UnavailableArtifact as error:
+                log.warning("template.waits", image=image, error=str(error), seconds=pause_s)
+            await asyncio.sleep(pause_s)
+        return await self._preparing.prepare(image, source)
 
     async def take(self, spec: ProcessSpec, code: Code) -> Spare | None:
         """Give a spare that has taken this run; None: the run has to be started another way."""

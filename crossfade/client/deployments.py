@@ -10,14 +10,18 @@ from crossfade.client.errors import ApiError, ConnectionFailed
 from crossfade.client.events import events_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from crossfade.client.transport import Transport
 
 _SILENCE_S = 60.0  # the platform sends a ping every 10 s
-_FINALIZE_TRIES = 5
+_FINALIZE_TRIES = 60  # two minutes of pauses: a platform that restarts is back by then
 _BETWEEN_TRIES_S = 2.0
+_BUSY_FOR_S = 600.0  # longer than the platform lets a deployment wait: it says what became of it
+_ENDED = {"CANCELED": "somebody canceled it"}
+_REFUSED = 400
 _CONFLICT = 409
+_FIRST_SERVER_ERROR = 500
 
 
 class FinalizeFailed(ApiError):
@@ -85,22 +89,22 @@ class Deployments:
         **Raises** FinalizeFailed when the platform gave up on it, or it ended otherwise;
         ConnectionFailed.
         """
-        for attempt in range(1, _FINALIZE_TRIES + 1):
+        tries, busy_until_s = 0, time.monotonic() + _BUSY_FOR_S
+        while True:
             try:
-                self._finalize_once(deployment_id, on_log, on_ping, silence_s)
-            except ConnectionFailed:
-                if attempt == _FINALIZE_TRIES:
+                return self._finalize_once(deployment_id, on_log, on_ping, silence_s)
+            except (ApiError, ConnectionFailed) as problem:
+                wait_s = self._wait_of(problem, deployment_id)
+                if wait_s is None or time.monotonic() > busy_until_s:
+                    tries += 1
+                    wait_s = _BETWEEN_TRIES_S
+                    if tries == 1:
+                        on_log("The platform does not answer; asking again until it does")
+                else:
+                    on_log(f"The platform is busy; asking again in {wait_s:.0f} s")
+                if tries == _FINALIZE_TRIES:
                     raise
-            except ApiError as error:
-                if error.status == _CONFLICT:
-                    raise FinalizeFailed(_CONFLICT, self._why_ended(deployment_id)) from error
-                if isinstance(error, FinalizeFailed) or error.status < 500:  # noqa: PLR2004
-                    raise
-                if attempt == _FINALIZE_TRIES:
-                    raise
-            else:
-                return
-            time.sleep(_BETWEEN_TRIES_S)
+            time.sleep(wait_s)
 
     def fail(self, deployment_id: str, *, name: str, message: str) -> None:
         """Mark a deployment as failed."""
@@ -130,12 +134,23 @@ class Deployments:
             return None
         return frozenset(str(task.get("slug")) for task in tasks if isinstance(task, dict))
 
+    def _wait_of(self, problem: ApiError | ConnectionFailed, deployment_id: str) -> float | None:
+        """Give how long the platform, busy, asks to wait; None: it failed. Raises what is final."""
+        if isinstance(problem, ConnectionFailed):
+            return None
+        if problem.status == _CONFLICT:
+            raise FinalizeFailed(_CONFLICT, self._why_ended(deployment_id)) from problem
+        if problem.status < _FIRST_SERVER_ERROR and problem.wait_s is None:
+            raise problem
+        return problem.wait_s
+
     def _why_ended(self, deployment_id: str) -> str:
         """Give why a deployment cannot be finalized, which a lost answer may have said before."""
         found = self.retrieve(deployment_id)
         error = found.get("errorData")
         told = error.get("message") if isinstance(error, dict) else None
-        return str(told or f"it is {found.get('status', 'over')} already")
+        status = str(found.get("status"))
+        return str(told or _ENDED.get(status) or f"it is {status} already")
 
     def _finalize_once(
         self,
@@ -154,5 +169,13 @@ class Deployments:
                 elif event.name == "complete":
                     return
                 elif event.name == "error":
-                    raise FinalizeFailed(422, str(event.data.get("error", "no reason given")))
+                    raise _error_of(event.data, f"POST {path}")
         raise ConnectionFailed("the finalize stream ended before it said how")
+
+
+def _error_of(told: Mapping[str, Any], request: str) -> ApiError:
+    """Give what an error event says; a refusal, or one without a status, ends the deployment."""
+    status, text = told.get("status"), str(told.get("error", "no reason given"))
+    if isinstance(status, int) and status != _REFUSED:
+        return ApiError(status, text, request=request)
+    return FinalizeFailed(_REFUSED, text)

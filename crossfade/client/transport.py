@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from crossfade.client.errors import ApiError, ConnectionFailed, MissingCredential
-from crossfade.client.retry import Outcome, RetryPolicy, decide_wait_s
+from crossfade.client.retry import Outcome, RetryPolicy, asked_wait_s, decide_wait_s, is_final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -195,12 +195,22 @@ def _api_error(response: httpx.Response) -> ApiError:
     problems = told.get("problems")
     return ApiError(
         response.status_code,
-        error if isinstance(error, str) else (response.text[:300].strip() or "no message"),
+        error if isinstance(error, str) else _text_of(response),
         tuple(item for item in problems if isinstance(item, dict))
         if isinstance(problems, list)
         else (),
         request=_asked(response),
+        wait_s=None if is_final(response.headers) else asked_wait_s(response.headers),
     )
+
+
+def _text_of(response: httpx.Response) -> str:
+    """Give what an answer without an error of ours says; whoever sends a page is no platform."""
+    if response.has_redirect_location:  # a key is not carried to wherever somebody points
+        return f"it is to be found at {response.headers['location']}; is this the right address?"
+    if "html" in response.headers.get("content-type", ""):
+        return "a web page came in place of an answer; is this the platform's address?"
+    return response.text[:300].strip() or "no message"
 
 
 def _asked(response: httpx.Response) -> str:

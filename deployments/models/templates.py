@@ -27,7 +27,9 @@ class ComputeTemplate(models.Model):
     is_required = models.BooleanField()  # its deploy fails without it
     status = models.CharField(max_length=16)  # a TemplateState
     attempts = models.PositiveIntegerField(default=0)  # requests to the gateway
-    error = models.TextField(null=True)  # of the last attempt
+    error = models.TextField(null=True)  # of the last attempt, for operators
+    public_error = models.TextField(null=True)  # the same, as whoever deploys may read it
+    may_pass = models.BooleanField(null=True)  # the last attempt failed for want of a gateway
     claim_sha256 = models.CharField(max_length=64, null=True)  # who may say what became of it
     claimed_until = models.DateTimeField(null=True)  # then the claim means nothing
     next_attempt_at = models.DateTimeField()  # earlier nobody claims it
@@ -73,6 +75,11 @@ class ComputeTemplate(models.Model):
                 fields=["claimed_until"],
                 condition=Q(status=_BUILDING),
                 name="deployments_template_claimed",
+            ),
+            models.Index(
+                fields=["finished_at"],
+                condition=Q(status="FAILED", may_pass=True),
+                name="deployments_template_renewed",
             ),
             models.Index(
                 fields=["claim_sha256"],

@@ -15,7 +15,6 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
-from pydantic_core import from_json
 
 from deployments.version_info import get_version
 from runs.calls import MAX_OUTPUT_BYTES
@@ -42,7 +41,7 @@ from runs.retry import (
 from runs.services.ending import end_run, requeue_run
 from runs.services.refusals import keeping_refusals
 from runs.states import Event, ExecutionStatus, IllegalMove, RunStatus
-from runs.storable import storable, storable_values
+from runs.storable import json_value, storable, storable_values
 
 log = structlog.get_logger(__name__)
 
@@ -221,6 +220,9 @@ def follow_failure(
     columns: dict[str, object],
 ) -> Moved:
     """Do what was decided about a failed attempt. The caller holds the environment's mutex."""
+    ended = "lost" if decision.is_lost else "failed"
+    if decision.is_lost:
+        columns = {**columns, "lost_attempts": Expression("lost_attempts + 1")}
     if decision.after is After.CANCEL:
         apply_move(run, Event.CANCEL, description="The workload says canceled", mover=mover)
         pending = read_run(run.id)
@@ -240,7 +242,7 @@ def follow_failure(
         moved = apply_move(
             run,
             Event.RETRY_IN_PLACE,
-            description="Attempt failed, retrying in place",
+            description=f"Attempt {ended}, retrying in place",
             mover=mover,
             columns=columns,
         )
@@ -250,7 +252,7 @@ def follow_failure(
     return requeue_run(
         run,
         Event.RETRY_QUEUED,
-        description="Attempt failed, retrying through the queue",
+        description=f"Attempt {ended}, retrying through the queue",
         delay_ms=decision.delay_ms,
         mover=mover,
         columns={**columns, **machine, "deliveries": 0},
@@ -320,9 +322,10 @@ def _failure(run: RunRow, completion: AttemptFailed, *, force_queue: bool) -> Fa
         attempt_number=run.attempt_number,
         max_attempts=max_attempts_of(run),
         retry_delay_ms=None if asked is None else asked.delay,
+        lost_attempts=run.lost_attempts,
         settings_delay_ms=settings_delay_ms(
             settled,
-            run.attempt_number,
+            run.attempt_number - run.lost_attempts,
             jitter=random.random(),  # noqa: S311
         ),
         skipped_retrying=completion.skippedRetrying,
@@ -381,7 +384,7 @@ def _recorded(completion: AttemptSucceeded | AttemptFailed) -> dict[LiteralStrin
 def _is_object(text: str) -> bool:
     """Tell whether a text is a JSON object that others can read."""
     try:
-        value = from_json(text, allow_inf_nan=False)
+        value = json_value(text)
     except ValueError:
         return False
     return isinstance(value, dict) and storable(text) == text

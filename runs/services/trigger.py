@@ -1,7 +1,8 @@
 """Trigger a run: gather, decide, one statement.
 
 This is the one service that opens no transaction: the statement is all of it, in autocommit. A warm
-trigger costs that one round trip; what it is decided from is in memory.
+trigger costs that one round trip, or its part of one that it shares with others of its environment
+(`runs/services/trigger_writes.py`); what it is decided from is in memory.
 """
 
 from __future__ import annotations
@@ -9,9 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-import psycopg
 from django.db import connection
-from psycopg.rows import tuple_row
 
 from deployments.environment_entry import EnvironmentEntry, TaskSettings, entry_for, refresh
 from deployments.version_info import TaskInfo, VersionInfo, find_version
@@ -24,9 +23,10 @@ from runs.lanes import lane_id_of
 from runs.machines import DEFAULT_MACHINE, PRESETS
 from runs.metrics import TRIGGERED
 from runs.placement import Placement
+from runs.services.trigger_writes import write_run
 from runs.services.wakeups import announce_ready
 from runs.states import ExecutionStatus, RunStatus
-from runs.trigger_statement import Place, given_columns, trigger_statement
+from runs.trigger_statement import Place
 from tenants.credentials import Caller
 from tenants.entitlements.access import check_access
 from tenants.errors import Refused
@@ -76,6 +76,12 @@ def trigger_run(caller: Caller, call: TriggerCall, *, now: datetime) -> Triggere
     that cannot be; `TooLarge` for metadata, `RunNotFound` for an unknown parent.
     """
     check_access(caller)
+    given = given_for(caller, call, now=now)
+    return _write(given, columns_of(given))
+
+
+def given_for(caller: Caller, call: TriggerCall, *, now: datetime) -> Given:
+    """Gather and decide what the run of a call is made from; raise as `trigger_run` does."""
     check_limits(call)
     entry = entry_for(caller.environment.id)
     base = base_for(caller, entry, call.region)
@@ -83,8 +89,7 @@ def trigger_run(caller: Caller, call: TriggerCall, *, now: datetime) -> Triggere
     parent = parent_of(caller, call.parent_run_id) if call.parent_run_id else NO_PARENT
     placement = place_call(base, entry, call, code)
     place = place_for(call, code)
-    given = Given(caller, call, code, placement, base.revision, parent, place, now)
-    return _write(given, columns_of(given))
+    return Given(caller, call, code, placement, base.revision, parent, place, now)
 
 
 def check_limits(call: TriggerCall) -> None:
@@ -279,16 +284,8 @@ def default_ttl_s(task: TaskSettings | TaskInfo, environment_type: str) -> int |
 
 def _write(given: Given, row: dict[str, Any]) -> Triggered:
     caller, call, place, now = given.caller, given.call, given.place, given.now
-    request_key = call.request_key
-    columns = given_columns(row)
     for _ in range(_TRIES):
-        statement = trigger_statement(
-            place,
-            columns,
-            has_key=call.idempotency_key is not None,
-            has_request_key=request_key is not None,
-        )
-        if _execute(statement, columns) is not None:
+        if write_run(place, row):
             TRIGGERED.labels(row["enrollment"], row["why"]).inc()
             if place != "ready":
                 return Triggered(row["id"], is_cached=False)
@@ -297,19 +294,9 @@ def _write(given: Given, row: dict[str, Any]) -> Triggered:
         held = _holder(caller, call, now)
         if held is not None:
             return held
-        request_key = None  # the request's run was never written: only its key stands in the way
+        # The request's run was never written: only its key stands in the way.
+        row = {**row, "request_key": None}
     raise Refused("idempotencyKey: the key changed hands too often, please try again")
-
-
-def _execute(statement: str, row: dict[str, Any]) -> str | None:
-    """Run the statement as a prepared one; give the new run's id."""
-    connection.ensure_connection()
-    with (
-        connection.wrap_database_errors,
-        psycopg.Cursor(connection.connection, row_factory=tuple_row) as cursor,
-    ):
-        found = cursor.execute(statement, row, prepare=True).fetchone()
-    return None if found is None else found[0]
 
 
 def _holder(caller: Caller, call: TriggerCall, now: datetime) -> Triggered | None:

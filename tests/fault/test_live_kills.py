@@ -115,15 +115,13 @@ def test_runs_at_each_step_survive(live_stack: LiveStack, shared_file: Path, pro
         step: live_stack.wait_run(one, timeout_s=LONG_S) for step, one in steps._asdict().items()
     }
     statuses = {step: run["status"] for step, run in runs.items()}
-    if process == SUPERVISOR:  # an attempt of the last three was lost
-        assert statuses.pop("retrying") in {"COMPLETED", "CRASHED", "FAILED"}
     canceled = statuses.pop("canceled")
     assert (canceled, set(statuses.values())) == ("CANCELED", {"COMPLETED"})
     assert runs["executing"]["attemptCount"] == (2 if process == SUPERVISOR else 1)
     assert [run["status"] for run in triggered.values()] == ["COMPLETED"] * BURST
     lines = lines_of(shared_file)
     marks = [line for line in lines.elements() if line.split()[0] in triggered]
-    assert judge(callers.acknowledged, triggered, marks)[:4] == ([], [], [], [])
+    assert judge(callers.acknowledged, triggered, marks)[:5] == ([], [], [], [], [])
     assert set(lines.values()) == {1}
 
 

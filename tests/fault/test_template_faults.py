@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deployments.compute_templates import claim_templates, request_templates
+from deployments.deployment_lines import list_lines
+from deployments.models.templates import ComputeTemplate
 from deployments.template_subjects import find_subject, read_world, template_presets
 from ledger.connections import release_connections
 from tests.deploying import Author, events_in
@@ -49,17 +51,43 @@ def test_deploy_canceled_meanwhile_stays_canceled(
     author: Author, required: dict[str, Any], gateway: TemplateGateway
 ) -> None:
     """The end that came first stays, also when the templates are ready in the end."""
+    answers: list[int] = []
 
     def cancel() -> None:
-        change(
-            "UPDATE deployments_deployment SET status = 'CANCELED' WHERE id = %s", required["id"]
-        )
+        path = f"/api/v1/deployments/{required['id']}/cancel"
+        answers.append(author.post(path, {"reason": "not now"}).status_code)
         release_connections()
 
     gateway.on_request = [cancel]
+    events = events_in(author.post(f"/api/v3/deployments/{required['id']}/finalize"))
+    assert events[-1][0] == "error"
+    assert events[-1][1]["status"] == 409
+    assert list_lines(required["id"])[-1].text == "Canceled: not now"
+    assert answers == [204]
     assert author.finalize(required["id"]).status_code == 409
     assert set(states().values()) == {"READY"}
     assert status_of(required) == "CANCELED"
+    assert author.get("/api/v1/deployments/current").status_code == 404
+
+
+@pytest.mark.fault(
+    kills="two deploys of the same code race",
+    step="deploying, while their templates are built",
+    expects="each waits for its own version's, both are done, the newer one is current",
+)
+def test_two_deploys_of_one_digest_at_once(
+    author: Author, required: dict[str, Any], gateway: TemplateGateway
+) -> None:
+    """Each version has its templates; the gateway knows their images by one content."""
+    newer = deploying(author)
+    answers = race(2, lambda one: author.finalize([newer, required][one]["id"]))
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert len({request["image"] for request in gateway.requests}) == len(gateway.requests) == 2
+    kept = ComputeTemplate.objects.values_list("worker_id", "digest", "status")
+    assert len({worker_id for worker_id, _, _ in kept}) == 2
+    assert len({(digest, status) for _, digest, status in kept}) == 1
+    current = author.get("/api/v1/deployments/current").json()
+    assert current["version"] == newer["version"]
 
 
 @pytest.mark.fault(

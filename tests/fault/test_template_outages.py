@@ -8,19 +8,16 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.db import connection
 
 from deployments.compute_templates import free_ended_claims
 from deployments.hooks import templates_requested
 from deployments.models.templates import ComputeTemplate
-from deployments.template_building import build_templates
 from deployments.template_reconcilers import repair_compute_templates
-from deployments.template_subjects import template_gateway
 from ledger.connections import release_connections
-from runs.tasks import send_template_build
+from runs.tasks import build_compute_templates, send_template_build
 from tests.deploying import Author, events_in
 from tests.running import change, rows_of
 from tests.servers import Servers, wait_until
@@ -45,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     import redis
-    from django.db.backends.postgresql.base import DatabaseWrapper
 
     from tests.factories import Tenant
     from tests.fakes.template_gateway import TemplateGateway
@@ -138,6 +134,48 @@ def test_a_killed_worker_leaves_a_claim_that_ends(
     assert status_of(started) == "DEPLOYED"
 
 
+@pytest.fixture
+def four_due(author: Author, tenant: Tenant) -> list[tuple[str, str]]:
+    """Give four versions whose templates are due."""
+    enroll(tenant)
+    for _ in range(4):
+        assert author.finalize(deploying(author)["id"]).status_code == 200
+    return list(ComputeTemplate.objects.values_list("worker_id", "region").distinct())
+
+
+@pytest.mark.fault(
+    kills="the gateway hangs, and many templates are due",
+    step="its template is being built",
+    expects="two jobs of a worker wait for it; its other threads do everything else",
+)
+def test_a_gateway_that_hangs_holds_two_threads(
+    four_due: list[tuple[str, str]], gateway: TemplateGateway
+) -> None:
+    """A job that finds no place is over at once, and who has one does its work in its stead."""
+    gateway.script = ["hang", "hang"]
+    with ThreadPoolExecutor(4) as pool:
+        first = [pool.submit(_job, *due) for due in four_due[:2]]
+        wait_until(lambda: len(gateway.requests) == 2, what="two of them wait")
+        others = [pool.submit(_job, *due) for due in four_due[2:]]
+        assert [job.result(20) for job in others] == [0, 0]
+        assert len(gateway.requests) == 2
+        gateway.release.set()
+        assert sum(job.result(20) for job in first) >= 4
+    asked = ComputeTemplate.objects.filter(status="BUILDING").values_list("worker_id", flat=True)
+    assert {worker_id for worker_id, _ in four_due[2:]} <= set(asked)
+
+
+def test_one_job_asks_for_all_that_is_due(
+    four_due: list[tuple[str, str]], gateway: TemplateGateway
+) -> None:
+    """Its own version goes first; whatever else waits needs no message."""
+    assert build_compute_templates(*four_due[3]) == 4
+    images = {row.worker_id: row.image for row in ComputeTemplate.objects.all()}
+    assert gateway.requests[0]["image"] == images[four_due[3][0]]
+    assert len({request["image"] for request in gateway.requests}) == 4
+    assert build_compute_templates(*four_due[0]) == 0
+
+
 @pytest.mark.fault(
     kills="PostgreSQL restarts",
     step="deploying, while its templates are built",
@@ -163,7 +201,6 @@ def test_a_database_restart_loses_no_build(
     refused = author.finalize(started["id"])
     assert refused.status_code == 503
     release_connections()
-    cast("DatabaseWrapper", connection).close_pool()  # others in it are cut as well
     assert status_of(started) == "DEPLOYING"
     assert set(states().values()) == {"BUILDING"}
     assert call_back(author, gateway).json() == {"recorded": 2}
@@ -264,50 +301,15 @@ def _with_places(env: Any, places: int) -> Any:
     return replace(env, templates=replace(env.templates, max_waiting_deploys=places))
 
 
-def _finalized(author: Author, deployment_id: str) -> int:
+def _job(worker_id: str, region: str) -> int:
     try:
-        return author.finalize(deployment_id).status_code
+        return build_compute_templates(worker_id, region)
     finally:
         release_connections()
 
 
-@pytest.mark.fault(
-    kills="the gateway hangs",
-    step="templates are being built, and everything else",
-    expects="one thread of the worker waits for it; reconcilers go on in the others",
-)
-def test_a_hanging_gateway_holds_one_thread(
-    author: Author, tenant: Tenant, gateway: TemplateGateway
-) -> None:
-    """What has no turn stays due, is not counted as tried, and is built when answers come again."""
-    enroll(tenant)
-    started = deploying(author)
-    assert author.finalize(started["id"]).status_code == 200
-    gateway.script = ["hang", "hang"]
-    row = next(iter(rows().values()))
-    assert build_templates(
-        template_gateway(), row.worker_id, row.region, background=True, timeout_s=0.2
-    )
-    due_now()
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(_build_and_let_go)
-        wait_until(lambda: len(gateway.requests) == 2, what="one thread asks")
-        change("UPDATE deployments_computetemplate SET claimed_until = now()")
-        assert free_ended_claims() == 2
-        due_now()
-        tried = {row.attempts for row in rows().values()}
-        assert not build()
-        assert len(gateway.requests) == 2
-        assert {row.attempts for row in rows().values()} == tried
-        gateway.release.set()
-        assert waiting.result()
-    assert build()
-    assert len(gateway.requests) == 3
-
-
-def _build_and_let_go() -> bool:
-    """Build in a thread of its own, as a worker does."""
+def _finalized(author: Author, deployment_id: str) -> int:
     try:
-        return build()
+        return author.finalize(deployment_id).status_code
     finally:
         release_connections()

@@ -14,7 +14,7 @@ from deployments.artifacts import FOLDER, create_upload, receive_upload, sweep_a
 from deployments.deployment_errors import ArtifactMismatch
 from tests.deploying import Author
 from tests.factories import make_tenant
-from tests.fakes.s3_server import BUCKET, KEY_ID, ObjectStore, serving_s3
+from tests.object_store import BUCKET, KEY_ID, SECRET_KEY, ObjectStore, serving_s3
 from webapp.artifact_storage import storage_setting
 from webapp.env import ArtifactStorageEnv, InvalidEnvironment, read_env
 
@@ -60,29 +60,28 @@ def bucket(url: str, **changes: str) -> ArtifactStorageEnv:
         "endpoint_url": url,
         "region": "us-east-1",
         "access_key_id": KEY_ID,
-        "secret_access_key": "secret",
+        "secret_access_key": SECRET_KEY,
         "prefix": "crossfade",
     }
     return ArtifactStorageEnv(**{**given, **changes})
 
 
 @pytest.fixture(params=["folder", "memory", "s3"])
-def storage(request: pytest.FixtureRequest, settings: Any, tmp_path: Path) -> Iterator[str]:
+def storage(request: pytest.FixtureRequest, settings: Any, tmp_path: Path) -> str:
     """Give one storage after the other, empty."""
-    with serving_s3(ObjectStore()) as store:
-        made = {
-            "folder": storage_setting(bucket(store.url, bucket=""), folder=tmp_path / "files"),
-            "memory": MEMORY,
-            "s3": storage_setting(bucket(store.url), folder=tmp_path),
-        }
+    if request.param == "s3":
+        request.getfixturevalue("store")
+    else:
+        folder = storage_setting(bucket("", bucket=""), folder=tmp_path / "files")
+        made = {"folder": folder, "memory": MEMORY}
         settings.STORAGES = {**settings.STORAGES, "default": made[request.param]}
-        yield str(request.param)
+    return str(request.param)
 
 
 @pytest.fixture
 def store(settings: Any, tmp_path: Path) -> Iterator[ObjectStore]:
     """Give an object store that artifacts are kept in."""
-    with serving_s3(ObjectStore()) as made:
+    with serving_s3(tmp_path / "store") as made:
         setting = storage_setting(bucket(made.url), folder=tmp_path)
         settings.STORAGES = {**settings.STORAGES, "default": setting}
         yield made
@@ -172,23 +171,35 @@ def test_a_bucket_holds_objects_under_the_prefix(store: ObjectStore, tenant: Ten
     receive_upload(
         artifact_id=announce(tenant, ARCHIVE), stream=BytesIO(ARCHIVE), now=datetime.now(UTC)
     )
-    (name,) = store.objects
+    (name,) = store.objects()
     assert name.startswith(f"crossfade/{FOLDER}/{hashlib.sha256(ARCHIVE).hexdigest()}-")
     assert "Signature" not in default_storage.url(f"{FOLDER}/x")
 
 
-def test_a_bucket_that_refuses_fails_the_upload_and_not_the_next(
+def test_a_bucket_that_is_down_fails_the_upload_and_not_the_next(
     store: ObjectStore, tenant: Tenant, client: Client
 ) -> None:
     """While the store is down an upload is answered 5xx, so that it is sent again, and then is."""
     client.raise_request_exception = False
     author = Author(client, tenant.keys["prod"])
     url = author.announce(ARCHIVE).json()["url"]
-    store.refuses = True
+    store.stop()
     assert author.send(url, ARCHIVE).status_code >= 500
-    store.refuses = False
+    store.start()
     assert author.send(url, ARCHIVE).status_code == 204
-    assert list(store.objects.values()) == [ARCHIVE]
+    assert list(store.objects().values()) == [ARCHIVE]
+
+
+def test_a_wrong_secret_stores_nothing(
+    store: ObjectStore, tenant: Tenant, client: Client, settings: Any, tmp_path: Path
+) -> None:
+    """The store checks who signs; an upload it refuses is our failure, not the author's."""
+    client.raise_request_exception = False
+    other = storage_setting(bucket(store.url, secret_access_key="other"), folder=tmp_path)
+    settings.STORAGES = {**settings.STORAGES, "default": other}
+    author = Author(client, tenant.keys["prod"])
+    assert author.send(author.announce(ARCHIVE).json()["url"], ARCHIVE).status_code >= 500
+    assert store.objects() == {}
 
 
 @pytest.mark.parametrize(

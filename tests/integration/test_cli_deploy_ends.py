@@ -119,10 +119,73 @@ def test_a_platform_that_falls_silent_is_not_waited_for_for_ever() -> None:
     platform.deployments["deployment_1"] = {"id": "deployment_1"}
     began_s = time.monotonic()
     with serving_rest(platform) as url, Client(url, PROD_KEY) as client:
-        with pytest.raises(FinalizeFailed, match="it is CANCELED already"):
+        with pytest.raises(FinalizeFailed, match="somebody canceled it"):
             client.deployments.finalize("deployment_1", on_log=print, silence_s=0.2)
         platform.over.set()
     assert time.monotonic() - began_s < 10
+
+
+def test_a_busy_platform_is_waited_for(tmp_path: Path) -> None:
+    """503 with `Retry-After` is no failure: it is asked again when it says so, as often as it takes."""
+    platform = FakePlatform(faults={"finalize": [503] * 6}, fault_headers={"retry-after": "0"})
+    said = deploy(platform, tmp_path)
+    assert said.code == 0, said.err
+    assert platform.calls["finalize"] == 7
+    assert said.err.count("deploy  The platform is busy; asking again in 0 s") == 6
+    assert platform.calls["fail"] == 0
+
+
+def test_a_refusal_that_names_a_wait_and_forbids_a_repeat_is_final(tmp_path: Path) -> None:
+    """A throttle of wrong credentials says when, and that it is of no use."""
+    headers = {"retry-after": "0", "x-should-retry": "false"}
+    platform = FakePlatform(faults={"finalize": [429] * 2}, fault_headers=headers)
+    assert "HTTP 429: scripted 429" in reason(deploy(platform, tmp_path))
+    assert platform.calls["finalize"] == 1
+
+
+def test_a_passing_fault_within_the_stream_is_asked_again(tmp_path: Path) -> None:
+    """The platform lost its database while it worked: the end is not this, but that of the repeat."""
+    platform = FakePlatform()
+    lost = [("error", {"error": "The database is not available", "status": 503})]
+    platform.streams = [lost, lost]
+    said = deploy(platform, tmp_path)
+    assert said.code == 0, said.err
+    assert platform.calls["finalize"] == 3
+
+
+def test_a_fault_that_stays_marks_the_deployment(tmp_path: Path) -> None:
+    """What is neither the deployment's end nor passes is failed, so that nobody waits for it."""
+    platform = FakePlatform(finalize_events=[("error", {"error": "not uploaded", "status": 422})])
+    assert "finalize: HTTP 422: not uploaded" in reason(deploy(platform, tmp_path))
+    (begun,) = platform.deployments.values()
+    assert begun["status"] == "FAILED"
+
+
+def test_an_end_that_came_meanwhile_is_told_with_its_own_reason(tmp_path: Path) -> None:
+    """When it timed out while its code was prepared, the deployment's own error is shown."""
+    platform = FakePlatform(
+        finalize_events=[("error", {"error": "A deployment that ...", "status": 409})],
+        fate={"status": "TIMED_OUT", "errorData": {"name": "TimeoutError", "message": LOST}},
+    )
+    assert reason(deploy(platform, tmp_path)).endswith(LOST)
+    assert platform.calls["fail"] == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("127.0.0.1:8030", "TRIGGER_API_URL is '127.0.0.1:8030'"),
+        ("{url}/moved", "HTTP 301: it is to be found at https://else.where/"),
+        ("{url}/page", "a web page came in place of an answer; is this the platform's address?"),
+    ],
+)
+def test_a_wrong_address_is_told(tmp_path: Path, url: str, said: str) -> None:
+    """What is no address is named at once, and of a web page nothing is shown."""
+    write_task(tmp_path, TASK)
+    with serving_rest(FakePlatform()) as real:
+        told = reason(crossfade("deploy", str(tmp_path), url=url.format(url=real)))
+    assert said in told
+    assert "<" not in told
 
 
 # -- interrupted -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from django.conf import settings
 from deployments import hooks
 from deployments.compute_templates import (
     CLAIMED_FOR,
+    Trouble,
     claim_templates,
     free_ended_claims,
     record_failure,
@@ -19,18 +20,23 @@ from deployments.compute_templates import (
 from deployments.models.templates import ComputeTemplate
 from deployments.template_building import BUILD_TIMEOUT_S, build_templates
 from deployments.template_reconcilers import (
+    LOOKS_AHEAD_S,
     WhenChanged,
     repair_compute_templates,
     request_missing_templates,
 )
 from deployments.template_subjects import template_gateway
 from flags.catalog import COMPUTE_ACCESS, MIGRATION_ENABLED
+from flags.ramping import abort_ramp
+from flags.ramps import Step
 from flags.services import set_global_flags, set_organization_flags
+from flags.snapshot import load_flag_snapshot
 from ledger.selectors import current_revision
 from tenants.services import update_organization
 from tests.deploying import Author
 from tests.factories import NOW, ORIGIN, make_tenant
 from tests.migrating import EVERYONE
+from tests.ramping import HOUR_S, started
 from tests.running import change
 from tests.templating import (
     REGION,
@@ -112,6 +118,21 @@ def test_shadow_deploys_at_once_and_builds_in_the_background(
     assert not build()
 
 
+def test_gateway_is_told_an_image_without_its_digest(
+    author: Author, tenant: Tenant, gateway: TemplateGateway
+) -> None:
+    """Tags never change what they name, so a template goes by the tag."""
+    enroll(tenant)
+    started = author.start()
+    author.register(started["id"])
+    digest = "sha256:" + "a" * 64
+    assert author.finalize(started["id"], imageDigest=digest).status_code == 200
+    shown = author.get(f"/api/v1/deployments/{started['id']}").json()["imageReference"]
+    assert shown == f"{started['imageTag']}@{digest}"
+    assert build()
+    assert gateway.requests[0]["image"] == started["imageTag"]
+
+
 @pytest.mark.fault(
     kills="a callback comes twice",
     step="its template is being built",
@@ -171,7 +192,8 @@ def test_callback_before_the_reply_counts(
     assert claim is not None
     template_gateway().ask(claim, background=True, timeout_s=5)
     assert call_back(author, gateway).json() == {"recorded": 2}
-    assert record_failure(claim.secret, error="the reply was cut", is_retryable=True) == 0
+    cut = Trouble("the reply was cut", "no answer", may_pass=True)
+    assert record_failure(claim.secret, cut) == 0
     assert set(states().values()) == {"READY"}
 
 
@@ -192,11 +214,35 @@ def test_gateway_in_trouble_is_asked_again(
     row = rows()["small-1x"]
     assert (row.attempts, row.claim_sha256) == (1, None)
     assert row.error
+    assert len({row.next_attempt_at for row in rows().values()}) == 1  # so it is asked for at once
     assert not build()  # not before its pause is over
     due_now()
     assert build()
     call_back(author, gateway)
     assert rows()["small-1x"].error is None
+    assert set(states().values()) == {"READY"}
+
+
+@pytest.mark.parametrize("step", ["hang", "commit-drop"])
+def test_answer_that_never_came_is_asked_for_again(
+    author: Author, tenant: Tenant, gateway: TemplateGateway, step: str
+) -> None:
+    """In the background, too, silence and a lost answer are no end, and do not block the deploy."""
+    gateway.script = [step]
+    enroll(tenant)
+    started = deploying(author)
+    assert author.finalize(started["id"]).status_code == 200
+    row = rows()["small-1x"]
+    assert build_templates(
+        template_gateway(), row.worker_id, row.region, background=True, timeout_s=0.3
+    )
+    gateway.release.set()
+    assert status_of(started) == "DEPLOYED"
+    assert set(states().values()) == {"PENDING"}
+    due_now()
+    assert build()
+    gateway.callbacks[:-1] = []
+    assert call_back(author, gateway).json() == {"recorded": 2}
     assert set(states().values()) == {"READY"}
 
 
@@ -224,6 +270,59 @@ def test_attempts_end(author: Author, tenant: Tenant, gateway: TemplateGateway) 
     due_now()
     assert not build()
     assert len(gateway.requests) == 6
+
+
+GIVEN_UP_LONG_AGO = (
+    "UPDATE deployments_computetemplate SET finished_at = now() - interval '5 minutes'"
+)
+
+
+def test_outage_longer_than_the_attempts_costs_time_only(
+    author: Author, tenant: Tenant, gateway: TemplateGateway
+) -> None:
+    """A gateway that was away for long is asked again once it may be back, by nobody's hand."""
+    gateway.script = ["drop"] * 6
+    started = in_shadow(author, tenant)
+    for _ in range(5):
+        due_now()
+        assert build()
+    assert set(states().values()) == {"FAILED"}
+    assert repair_compute_templates() == 0  # it was given up a moment ago
+    change(GIVEN_UP_LONG_AGO)
+    assert repair_compute_templates() == 2
+    assert set(states().values()) == {"PENDING"}
+    assert build(background=False)
+    assert set(states().values()) == {"READY"}
+    assert status_of(started) == "DEPLOYED"
+
+
+@pytest.mark.parametrize("step", [400, {"0.5": "no kernel", "1.0": "no disk"}])
+def test_what_was_refused_stays_given_up(
+    author: Author, tenant: Tenant, gateway: TemplateGateway, step: int | dict[str, str]
+) -> None:
+    """The gateway understood and said no: only who deploys, or staff, asks it again."""
+    gateway.script = [step]
+    enroll(tenant)
+    author.finalize(deploying(author)["id"])
+    assert build(background=False)
+    change(GIVEN_UP_LONG_AGO)
+    assert repair_compute_templates() == 0
+    assert set(states().values()) == {"FAILED"}
+
+
+def test_versions_that_nobody_uses_are_not_asked_for_again(
+    author: Author, tenant: Tenant, gateway: TemplateGateway
+) -> None:
+    """After an outage only the versions that runs use are caught up on."""
+    gateway.script = ["drop"] * 2
+    in_shadow(author, tenant)
+    change("UPDATE deployments_computetemplate SET attempts = 5, next_attempt_at = now()")
+    assert build()
+    assert set(states().values()) == {"FAILED"}
+    change(GIVEN_UP_LONG_AGO)
+    change("DELETE FROM deployments_currentversion")
+    assert repair_compute_templates() == 0
+    assert set(states().values()) == {"FAILED"}
 
 
 @pytest.mark.fault(
@@ -343,6 +442,24 @@ def test_who_is_enrolled_later_gets_the_template_of_the_current_version(
     assert build()
     call_back(author, gateway)
     assert set(states().values()) == {"READY"}
+
+
+def test_a_step_of_a_ramp_finds_its_templates(
+    author: Author, tenant: Tenant, gateway: TemplateGateway
+) -> None:
+    """Whoever a ramp enrolls soon is built for before, and whoever it enrolls later is not yet."""
+    set_global_flags({MIGRATION_ENABLED: True}, **ORIGIN)
+    author.finalize(deploying(author)["id"])
+    nobody, all_of_them = Step(0, HOUR_S), Step(100, HOUR_S)
+    later = started(nobody, all_of_them, ago_s=HOUR_S - LOOKS_AHEAD_S - 30)
+    assert request_missing_templates() == 0
+    abort_ramp(later.id, **ORIGIN)
+    started(nobody, all_of_them, ago_s=HOUR_S - LOOKS_AHEAD_S + 30)
+    assert request_missing_templates() == 1
+    assert request_missing_templates() == 0
+    assert {row.reason for row in rows().values()} == {"migrated"}
+    assert rows()["small-1x"].status == "PENDING"
+    assert load_flag_snapshot().value("computeMigrationFreePercentage", {}) == 0
 
 
 def test_reconciler_rests_while_nothing_changes(

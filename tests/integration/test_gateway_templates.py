@@ -210,6 +210,38 @@ def test_background_answers_at_once_and_calls_back_until_it_is_heard(
     assert "no artifact" in listener.heard[2]["results"][0]["error"]
 
 
+def test_platform_that_is_away_for_a_moment_is_asked_again(
+    start: Callable[..., GatewayProcess], platform: FakePlatform, listener: CallbackListener
+) -> None:
+    """Nobody waits in the background, and what is told of a template is final: so it goes on."""
+    gateway = start()
+    platform.arm("artifact", "refuse", status=503)
+    platform.arm("artifact", "lose")
+    build(gateway, SMALL, background=True, callback={"url": listener.url})
+    eventually(lambda: len(listener.heard) == 1, what="the callback")
+    assert listener.heard[0]["results"] == [{"machine_config": SMALL}]
+    assert len(platform.calls_of("artifact")) == 3
+    assert len(gateway.events("template.waits")) == 2
+
+
+def test_credentials_in_requirements_are_told_to_nobody(
+    start: Callable[..., GatewayProcess], platform: FakePlatform
+) -> None:
+    """The line that cannot be installed is named without the password of its address."""
+    gateway = start()
+    lines = {
+        "option": "--index-url https://user:hunter2@127.0.0.1:1/simple",
+        "address": "x @ https://user:hunter2@127.0.0.1:1/x-1-py3-none-any.whl",
+    }
+    for image, line in lines.items():
+        files = {"tasks.py": TASKS, "requirements.txt": line}
+        platform.add_artifact(image, make_artifact(files))
+        answer = build(gateway, image=image)
+        assert "127.0.0.1:1" in answer.text
+        assert "hunter2" not in answer.text
+    assert "hunter2" not in gateway.log_text
+
+
 def test_dead_spare_costs_a_cold_start_and_no_run(start: Callable[..., GatewayProcess]) -> None:
     """A spare that died is not missed, one that hangs is replaced by an ordinary start."""
     gateway = start()

@@ -27,7 +27,7 @@ from ledger.services import (
     prune_changes,
     verify_audit,
 )
-from tests.sizes import sized
+from tests.sizes import examples
 
 pytestmark = pytest.mark.django_db
 
@@ -176,9 +176,7 @@ def test_a_lost_revision_row_is_made_anew_from_the_audit() -> None:
 
 
 @given(st.lists(JSON, max_size=4))
-@settings(
-    max_examples=sized(40, full=400), suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_value_verifies_after_the_database_had_it(values: list[Any]) -> None:
     """What is hashed is what is read back, for every JSON value."""
     with ledger_write(actor="user:a", source="test") as write:

@@ -115,3 +115,37 @@ def test_who_is_enrolled_gets_a_template_and_goes_over_when_it_is_ready(
     live_stack.set_flag("birch", "computeMigrationEnabled", value=None)
     live_stack.ask("POST", flags, {ready: None}, key=live_stack.admin_token)
     assert live_stack.events(GATEWAY, "template.built")
+
+
+TASK = "from crossfade import task\n\n@task\ndef noop(payload):\n    return 1\n"
+BROKEN = "no-such-package-anywhere @ https://user:hunter2@127.0.0.1:1/none-1.0-py3-none-any.whl\n"
+
+
+def test_a_deploy_that_requires_its_template_waits_for_the_gateway(
+    live_stack: LiveStack, requiring: dict[str, str], tmp_path: Path
+) -> None:
+    """The command line says what it waits for; what cannot be prepared ends it with its reason.
+
+    The version before stays current, and what an address in the requirements holds is not shown.
+    """
+
+    def deploy(status: int) -> list[str]:
+        said = live_stack.crossfade("deploy", str(tmp_path), key=requiring["prod"], status=status)
+        assert "hunter2" not in said.stderr
+        return said.stderr.splitlines()
+
+    (tmp_path / "tasks.py").write_text(TASK)
+    prepared = deploy(0)
+    (tmp_path / "requirements.txt").write_text(BROKEN)
+    failed = deploy(1)
+    version = prepared[-1].removeprefix("deploy  version ").removesuffix(" is deployed")
+    assert prepared[-4:-1] == [
+        f"deploy  Finalizing version {version}",
+        "deploy  Preparing the code for small-1x",
+        "deploy  The code is prepared",
+    ]
+    (reason,) = [line for line in failed if "could not be prepared" in line]
+    assert reason.startswith("error   ")
+    assert "small-1x: the requirements could not be installed" in reason
+    current = live_stack.ask("GET", "/api/v1/deployments/current", key=requiring["prod"])
+    assert current["version"] == version

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import REGISTRY
 
-from deployments.compute_templates import (
-    count_current_templates,
-)
 from deployments.deployment_errors import TemplateCreationFailed
+from deployments.deployment_lines import list_lines
 from deployments.deployment_views import EnvironmentScope
 from deployments.finalizing import Finalize, finalize_with_templates
 from deployments.models.templates import ComputeTemplate
 from deployments.models.versions import Deployment
+from deployments.template_views import count_current_templates
 from flags.catalog import REQUIRE_TEMPLATE
 from flags.services import set_global_flags
 from tests.deploying import Author
@@ -22,7 +21,9 @@ from tests.factories import NOW, ORIGIN, make_worker_group
 from tests.operating import make_staff
 from tests.running import change
 from tests.templating import (
+    REGION,
     author,
+    build,
     call_back,
     deploying,
     enroll,
@@ -110,6 +111,37 @@ def test_required_deploy_fails_when_the_gateway_gives_nothing(
     assert status_of(started) == "FAILED"
 
 
+def test_what_the_gateway_says_of_itself_is_for_operators(
+    author: Author, tenant: Tenant, gateway: TemplateGateway
+) -> None:
+    """The body of an error may hold anything: an author reads what happened, staff read it all."""
+    enroll(tenant)
+    require()
+    gateway.script = [400]
+    started = deploying(author)
+    told = author.finalize(started["id"]).json()["error"]
+    assert told.endswith("small-1x: the service that prepares code answered with status 400")
+    kept = author.get(f"/api/v1/deployments/{started['id']}").json()["errorData"]
+    assert kept["message"] == told
+    assert not any("scripted" in line.text for line in list_lines(started["id"]))
+    page = make_staff().page(f"/admin/deployments/{started['id']}/")
+    assert "Compute gateway request failed (400)" in page
+    assert "scripted 400" in page
+
+
+def test_credentials_in_an_error_are_kept_from_everybody(
+    author: Author, tenant: Tenant, gateway: TemplateGateway
+) -> None:
+    """What a gateway says of the code is the author's to read, the password of an index is not."""
+    enroll(tenant)
+    require()
+    gateway.script = [{"0.5": "no answer of https://user:hunter2@index.example/"}]
+    refused = author.finalize(deploying(author)["id"])
+    assert "index.example" in refused.json()["error"]
+    assert "hunter2" not in refused.json()["error"]
+    assert "hunter2" not in (rows()["small-1x"].error or "")
+
+
 @pytest.mark.fault(
     kills="the gateway answers 5xx or garbage, or its answer is lost after the build",
     step="deploying, while its templates are built",
@@ -183,10 +215,23 @@ def test_what_happened_is_counted(author: Author, tenant: Tenant, gateway: Templ
     ComputeTemplate.objects.all().delete()
     set_global_flags({REQUIRE_TEMPLATE: False}, **ORIGIN)
     in_shadow(author, tenant)
-    (family,) = TemplateCollector().collect()
-    assert {sample.labels["status"]: sample.value for sample in family.samples} == {
-        "PENDING": 0, "BUILDING": 2, "READY": 0, "FAILED": 0,
-    }  # fmt: skip
+    assert collected() == [
+        ("PENDING", 0), ("BUILDING", 2), ("READY", 0), ("FAILED", 0), ("ratio", 0),
+    ]  # fmt: skip
+    change(
+        "UPDATE deployments_computetemplate SET status = 'PENDING', claim_sha256 = NULL, claimed_until = NULL"
+    )
+    gateway.script = [{"1.0": "no disk"}]
+    assert build(background=False)
+    assert collected()[2:] == [("READY", 1), ("FAILED", 1), ("ratio", 0.5)]
+    ComputeTemplate.objects.all().delete()
+    assert collected()[3:] == [("FAILED", 0)]  # nothing is no share of nothing
+
+
+def collected() -> list[tuple[str, float]]:
+    """Give what Prometheus reads of the templates of current versions."""
+    families = TemplateCollector().collect()
+    return [(s.labels.get("status", "ratio"), s.value) for f in families for s in f.samples]
 
 
 @pytest.mark.fault(
@@ -236,5 +281,8 @@ def test_staff_see_what_a_deploy_waited_for(
     for said in ("small-1x", "Ready", "small-2x", "Failed", "required, may be missing", "migrated"):
         assert said in page
     assert "&lt;no disk&gt;" in page
+    assert f"required (migrated), {REGION}" in page
+    enroll(tenant, value=False)
+    assert "skip (none)" in make_staff().page(f"/admin/deployments/{started['id']}/")
     other = make_staff().page(f"/admin/deployments/{author.start(contentHash='other')['id']}/")
     assert "None were asked for." in other

@@ -26,7 +26,7 @@ from tests.factories import ORIGIN, Tenant, make_person, make_tenant, make_worke
 from tests.migrating import EVERYONE, Migrating, make_migrating
 from tests.ramping import FREE, HOUR_S, ON, PAID, started
 from tests.running import change, rows_of
-from tests.sizes import sized
+from tests.sizes import examples
 
 if TYPE_CHECKING:
     from rollout.explain import Explanation
@@ -116,7 +116,7 @@ def test_what_is_said_is_what_happens(made: Migrating) -> None:
 
     @given(CHANGES, CHANGES)
     @settings(
-        max_examples=sized(10, full=200),
+        max_examples=examples(10),
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     def check(first: dict[str, Any], second: dict[str, Any]) -> None:

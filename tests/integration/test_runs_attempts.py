@@ -377,7 +377,8 @@ class TestComplete:
         )
 
     @pytest.mark.parametrize(
-        "output", ["\x00", "\udc80", "[" * 5000 + "]" * 5000, "not json", "NaN"]
+        "output",
+        ["\x00", "\udc80", "[" * 5000 + "]" * 5000, "not json", "NaN", '{"a":1e999}'],
     )
     def test_any_output_can_be_stored_and_read(self, world: World, output: str) -> None:
         """A run is readable whatever its code returned."""
@@ -389,7 +390,9 @@ class TestComplete:
         json_of(world.api.get("/api/v1/runs"))
         json_of(world.api.get(f"/api/v1/runs/{run_id}/result"))
 
-    @pytest.mark.parametrize("data", ["not json", "[1]", '{"a":NaN}', '"\x00"', "[" * 5000])
+    @pytest.mark.parametrize(
+        "data", ["not json", "[1]", '{"a":NaN}', '{"a":-1e999}', '"\x00"', "[" * 5000]
+    )
     def test_metadata_that_is_no_object_is_not_taken(self, world: World, data: str) -> None:
         """What the run had before stays, and the run ends as it should."""
         world.trigger(metadata='{"k":1}')

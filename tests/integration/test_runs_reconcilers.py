@@ -14,11 +14,13 @@ from runs.reconcilers import (
     release_waiting_versions,
     repair_stalled_runs,
 )
-from runs.retry import MAX_DELIVERIES
+from runs.retry import MAX_DELIVERIES, MAX_LOST_ATTEMPTS
 from runs.services.cancellation import cancel_run
 from runs.services.trigger import trigger_run
 from runs.tasks import reconcile
+from tests.api_client import json_of
 from tests.running import (
+    Supervisor,
     World,
     change,
     check_books,
@@ -87,9 +89,12 @@ def test_the_twelfth_lost_lease_ends_the_run(world: World) -> None:
 
 
 def test_a_silent_attempt_is_tried_again_elsewhere(world: World) -> None:
-    """Through the queue after a moment, as the next attempt; after the last one the run ends."""
+    """Through the queue after a moment, as the next attempt, which is one more than it may have.
+
+    Its worker was lost, so it does not count; but a dozen are enough, and then the usual ones.
+    """
     run_id, snapshot = executing(world)
-    for attempt in (2, 3):
+    for attempt in range(2, 3 + MAX_LOST_ATTEMPTS + 1):
         stalled(world, run_id)
         assert states_of(run_id) == ("QUEUED", "PENDING")
         make_due(run_id)
@@ -99,9 +104,36 @@ def test_a_silent_attempt_is_tried_again_elsewhere(world: World) -> None:
         snapshot = world.start(run_id, message.snapshot.friendlyId)
     stalled(world, run_id)
     run = run_of(run_id)
-    assert (run.status, run.attempt_number) == ("COMPLETED_WITH_ERRORS", 3)
+    assert (run.status, run.attempt_number) == ("COMPLETED_WITH_ERRORS", 3 + MAX_LOST_ATTEMPTS)
+    assert run.lost_attempts == MAX_LOST_ATTEMPTS
     assert (run.error or {})["code"] == "TASK_RUN_STALLED_EXECUTING"
     assert snapshot < run.snapshot_id
+
+
+def test_a_task_that_may_be_tried_once_is_not_tried_again(world: World) -> None:
+    """It may have got anywhere before its worker was lost: whoever wants no repeat gets none."""
+    world.trigger(max_attempts=1)
+    run_id, _ = world.started()
+    stalled(world, run_id)
+    run = run_of(run_id)
+    assert (run.status, run.attempt_number) == ("COMPLETED_WITH_ERRORS", 1)
+
+
+def test_a_runner_is_told_of_the_attempts_that_do_not_count(world: World) -> None:
+    """Those a run may have grow by each lost one, so that its runner asks for as many as before."""
+    run_id = world.trigger()
+    supervisor = Supervisor(world)
+    for attempt, may_have in ((1, 3), (2, 4)):
+        snapshot = world.lease_one().snapshot.friendlyId
+        path = f"runs/{run_id}/snapshots/{snapshot}/attempts/start"
+        execution = json_of(supervisor.act(path))["execution"]
+        assert (execution["attempt"]["number"], execution["run"]["maxAttempts"]) == (
+            attempt,
+            may_have,
+        )
+        stalled(world, run_id)
+        make_due(run_id)
+        release_due_runs()
 
 
 def test_a_silent_attempt_in_development_is_canceled() -> None:

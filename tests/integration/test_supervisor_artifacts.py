@@ -84,6 +84,26 @@ def test_bombs_are_bounded(tmp_path: Path) -> None:
         unpack_artifact(many, folder, max_members=10)
 
 
+def test_holes_are_refused(tmp_path: Path) -> None:
+    """A file with holes is larger than any of its bytes: a small archive could fill the disk."""
+    folder = tmp_path / "code"
+    folder.mkdir()
+    hole = tarfile.TarInfo("hole")
+    sparse = {"size": "3000000", "map": "3000000,0", "numblocks": "1", "major": "0", "minor": "1"}
+    hole.pax_headers = {f"GNU.sparse.{key}": value for key, value in sparse.items()}
+    with pytest.raises(InvalidArtifact, match="holes"):
+        unpack_artifact(archive_of(tmp_path, hole, data=b""), folder, max_bytes=1_000_000)
+    assert list(folder.iterdir()) == []
+
+
+def test_headers_that_make_no_sense_are_told(tmp_path: Path) -> None:
+    """A number that is none, where the library reads one, is the archive's fault and not ours."""
+    odd = tarfile.TarInfo("odd")
+    odd.pax_headers = {"GNU.sparse.map": "x", "GNU.sparse.size": "1"}
+    with pytest.raises(InvalidArtifact, match="cannot be unpacked"):
+        unpack_artifact(archive_of(tmp_path, odd, data=b""), tmp_path)
+
+
 @pytest.mark.parametrize("data", [b"", b"not an archive", gzip.compress(b"neither", mtime=0)[:-6]])
 def test_what_is_no_archive(tmp_path: Path, data: bytes) -> None:
     """Bytes that are no archive, or end too early, are refused as such."""

@@ -13,7 +13,7 @@ from crossfade import NotJson, Retry
 from crossfade.cli.ignore import is_ignored, rules_for
 from crossfade.retry import retry_delay_ms
 from crossfade.strict_json import to_json
-from tests.sizes import sized
+from tests.sizes import examples
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -23,7 +23,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=sized(60, full=1_000))
+@settings(max_examples=examples(60))
 @given(JSON)
 def test_json_goes_through_unchanged(value: Any) -> None:
     """Every JSON value survives the way out and back."""
@@ -45,7 +45,7 @@ def test_the_wait_stays_within_its_bounds(
     assert low <= retry_delay_ms(retry, attempt, jitter=jitter) <= low + more
 
 
-@settings(max_examples=sized(60, full=1_000))
+@settings(max_examples=examples(60))
 @given(path=st.lists(st.sampled_from(["a", "b.log", "c d"]), min_size=1), wrong=st.floats())
 def test_a_problem_is_found_at_its_path(path: list[str], wrong: float) -> None:
     """Wherever the part that is not JSON sits, the error's path leads to it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,75 +13,23 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runs.batch_statement import array_text
 from runs.batches import BatchItem, NewBatch
 from runs.calls import TriggerCall
+from runs.rows_statement import array_text
 from runs.services.batch_items import add_items, get_open_batch
 from runs.services.batches import create_batch
 from runs.services.trigger import trigger_run
-from tests.running import REGION, check_books, make_world, rows_of
-from tests.sizes import sized
+from tests.running import check_books, make_world, rows_of
+from tests.sizes import examples
+from tests.trigger_rows import CALLS, NOW, TEXTS, rows_of_run
 from webapp.api.batch_body import Upload, read_item
 from webapp.api.errors import ApiError
 from webapp.api.ndjson import Line, lines_of
 
-NOW = datetime.now(UTC).replace(microsecond=0)
-# What PostgreSQL can hold; quotes, backslashes, braces and commas among it.
-TEXTS = st.text(
-    alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12
-) | st.sampled_from(['"', "\\", "{}", "NULL", ",", "a\nb", "'"])
-SOME = st.none() | TEXTS
-
-
-def _call(fields: dict[str, Any]) -> TriggerCall:
-    return TriggerCall(**{"task": "hello", **fields})
-
-
-CALLS = st.fixed_dictionaries(
-    {},
-    optional={
-        "task": st.sampled_from(["hello", "nobody-has-it"]),
-        "payload": SOME,
-        "payload_type": st.sampled_from(["application/json", "text/plain"]),
-        "metadata": SOME,
-        "tags": st.lists(TEXTS, max_size=3).map(tuple),
-        "queue": st.sampled_from([None, "q", "task/other"]),
-        "concurrency_key": TEXTS,
-        "delay_until": st.sampled_from([None, NOW + timedelta(hours=1), NOW + timedelta(days=2)]),
-        "ttl_s": st.none() | st.integers(0, 10**6),
-        "priority_ms": st.integers(-(2**31) + 1, 2**31 - 1),
-        "machine": st.sampled_from([None, "micro", "large-1x"]),
-        "max_attempts": st.none() | st.integers(1, 2**31 - 1),
-        "max_duration_s": st.none() | st.integers(5, 10**6),
-        "region": st.sampled_from([None, REGION]),
-        "is_test": st.booleans(),
-        "idempotency_key": st.none() | st.uuids().map(str),
-        "idempotency_key_shown": SOME,
-        "idempotency_key_ttl_s": st.sampled_from([1000, 2_592_000]),
-        "trigger_source": st.sampled_from(["api", "sdk"]),
-    },
-).map(_call)
-
-# What differs by its nature: ids, what is made of them, the place in line, and the batch itself.
-APART = {"id", "snapshot_id", "batch_id", "score"}
-PLACES = """
-SELECT (SELECT count(*) FROM runs_readyentry e WHERE e.run_id = r.id AND e.lane_id = r.lane_id
-          AND e.score = r.score),
-  (SELECT count(*) FROM runs_delayedentry e WHERE e.run_id = r.id AND e.due_at = r.delay_until),
-  (SELECT count(*) FROM runs_versionwait e WHERE e.run_id = r.id AND e.task_slug = r.task_slug
-     AND e.environment_id = r.environment_id),
-  (SELECT array_agg((s.execution_status, s.run_status, s.event, s.description, s.is_valid,
-     s.created_at)::text) FROM runs_runsnapshot s WHERE s.run_id = r.id AND s.id = r.snapshot_id),
-  (SELECT array_agg((k.key, k.task_slug, k.expires_at)::text) FROM runs_idempotencykey k
-     WHERE k.run_id = r.id),
-  (SELECT count(*) FROM runs_lane l WHERE l.id = r.lane_id)
-FROM runs_taskrun r WHERE r.id = %s
-"""
-
 
 @pytest.mark.django_db
 @settings(
-    max_examples=sized(40, full=400),
+    max_examples=examples(40),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(calls=st.lists(CALLS, min_size=1, max_size=6))
@@ -89,7 +37,7 @@ def test_an_item_makes_the_rows_of_a_single_trigger(db: None, calls: list[Trigge
     """Run, first snapshot, place, key and lane are the same; ids and the place in line are not."""
     world = make_world()
     singly = [trigger_run(world.caller, call, now=NOW).run_id for call in calls]
-    world_rows = [_rows(run_id) for run_id in singly]
+    world_rows = [rows_of_run(run_id) for run_id in singly]
     # The same again in the same environment, without the keys that the first have taken.
     _forget_keys()
     batch_id = create_batch(world.caller, NewBatch(run_count=len(calls)), rate=None, now=NOW).id
@@ -99,7 +47,7 @@ def test_an_item_makes_the_rows_of_a_single_trigger(db: None, calls: list[Trigge
     made = rows_of(
         "SELECT run_id FROM runs_batchitem WHERE batch_id = %s ORDER BY item_index", batch_id
     )
-    assert [_rows(run_id) for (run_id,) in made] == world_rows
+    assert [rows_of_run(run_id) for (run_id,) in made] == world_rows
     for index, (call, (run_id,)) in enumerate(zip(calls, made, strict=True)):
         ((score,),) = rows_of("SELECT score FROM runs_taskrun WHERE id = %s", run_id)
         at = call.delay_until or NOW + timedelta(milliseconds=index)
@@ -110,16 +58,6 @@ def test_an_item_makes_the_rows_of_a_single_trigger(db: None, calls: list[Trigge
 def _forget_keys() -> None:
     with connection.cursor() as cursor:
         cursor.execute("UPDATE runs_idempotencykey SET key = 'was ' || run_id")
-
-
-def _rows(run_id: str) -> tuple[dict[str, Any], tuple[Any, ...]]:
-    """Give everything a trigger wrote about a run, without what differs by its nature."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT * FROM runs_taskrun WHERE id = %s", [run_id])
-        names = [column.name for column in cursor.description]
-        run = dict(zip(names, cursor.fetchone(), strict=True))
-    (places,) = rows_of(PLACES, run_id)
-    return {name: value for name, value in run.items() if name not in APART}, places
 
 
 def _in_pieces(sizes: Iterable[int], data: bytes) -> Callable[[int], bytes]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ledger.cache import BoundedCache
-from tests.sizes import sized
+from tests.sizes import examples
 
 KEYS = st.sampled_from("abcdefgh")
 ROWS = st.none() | st.integers(0, 3)
@@ -110,4 +110,4 @@ class Cache(RuleBasedStateMachine):
 
 
 TestCache = Cache.TestCase
-TestCache.settings = settings(max_examples=sized(150, full=1_500), stateful_step_count=30)
+TestCache.settings = settings(max_examples=examples(150), stateful_step_count=30)

@@ -25,7 +25,7 @@ from ledger.loading import (
     finish,
     lost_loads,
 )
-from tests.sizes import sized
+from tests.sizes import examples
 
 CHANCES = st.floats(0, 1, exclude_max=True)
 
@@ -180,5 +180,5 @@ class RegistryWithoutRevisions(Registry):
 TestRegistry = Registry.TestCase
 TestRegistryWithoutRevisions = RegistryWithoutRevisions.TestCase
 TestRegistry.settings = TestRegistryWithoutRevisions.settings = settings(
-    max_examples=sized(150, full=1_500), stateful_step_count=40
+    max_examples=examples(150), stateful_step_count=40
 )

@@ -41,7 +41,7 @@ from tests.running import (
     stall,
     task,
 )
-from tests.sizes import sized
+from tests.sizes import examples, sized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -387,7 +387,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert not lanes & {run.lane for run in self.heads()}
 
 
-def _check(examples: int, steps: int) -> None:
+def _check(count: int, steps: int) -> None:
     first = make_world(deployed=False)
     QueueMachine.worlds = (first, first.in_environment(make_tenant()))
     known = (task("hello"), *(task(name, queue_name=name) for name in QUEUES))
@@ -400,7 +400,7 @@ def _check(examples: int, steps: int) -> None:
     run_state_machine_as_test(
         QueueMachine,
         settings=settings(
-            max_examples=examples,
+            max_examples=count,
             stateful_step_count=steps,
             suppress_health_check=list(HealthCheck),
         ),
@@ -418,4 +418,4 @@ def test_the_queue_agrees_with_its_model() -> None:
     and an environment that stay shut when a lease ends, a lifted limit that opens nothing, a limit
     passed by one, the newest first, a turn that is kept, and a head too large that shuts its lane.
     """
-    _check(examples=sized(25, full=150), steps=sized(60, full=100))
+    _check(count=examples(25), steps=sized(60, full=100))

@@ -19,7 +19,7 @@ from runs.retry import (
 from runs.states import FINAL
 from runs.storable import storable
 from tests.running import rows_of
-from tests.sizes import sized
+from tests.sizes import examples
 
 TEXTS = st.text(max_size=8)
 LANES = st.tuples(TEXTS, TEXTS, TEXTS, TEXTS)
@@ -122,7 +122,7 @@ def test_storable_text_can_be_stored(text: str) -> None:
 
 
 @pytest.mark.django_db
-@settings(max_examples=sized(50, full=1_000), suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(50), suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(MILLISECONDS, TAILS), min_size=2, max_size=30))
 @pytest.mark.fault(
     kills="clocks jump or disagree",

@@ -12,6 +12,7 @@ from webapp.api.deployment_bodies import Digest
 from webapp.api.errors import problems_of
 from webapp.api.json_object import read_object
 from webapp.api.shapes import Body, Label, Name, Text, Title
+from webapp.api.unstorable import unstorable_parts
 from webapp.middleware import body_limit
 
 
@@ -97,3 +98,23 @@ def test_keys_given_twice_are_named_also_inside() -> None:
     with pytest.raises(Invalid) as refused:
         read_object(b'{"x": {"a": 1, "b": 2, "a": 3, "b": 4}}')
     assert [problem.key for problem in refused.value.problems] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "raw", "named"),
+    [
+        ("/a", {"b": "c"}, b'{"d": ["e"], "f": 1}', []),
+        ("/a\x00", {"b": "\x00", "c\ud800": ""}, b"", ["path", "b", "c\ufffd"]),
+        ("/", {}, rb'{"tags": ["a", "b\u0000"], "c": {"d": "\udc00"}}', ["tags.1", "c.d"]),
+        ("/", {}, rb'{"a\u0000b": "\u0000"}', ["a\ufffdb"]),
+        ("/", {}, rb'"\u0000"', ["body"]),
+        ("/", {}, b'{"a": [1, -1e999], "b": "1e999"}', ["a.1"]),
+        ("/", {}, b"\x00 no JSON", []),
+        ("/", {}, b"[" * 5000 + b"]" * 5000, []),
+    ],
+)
+def test_what_no_database_can_store_is_named(
+    path: str, query: dict[str, str], raw: bytes, named: list[str]
+) -> None:
+    """NUL, half characters and endless numbers, wherever; own names are shown without them."""
+    assert [problem.key for problem in unstorable_parts(path, query, raw)] == named

@@ -145,13 +145,31 @@ def test_which_answers_the_runner_asks_again_for(
         (Outcome(500, {"x-should-retry": "false"}), 1, None),
         (Outcome(429, {"x-ratelimit-reset": "61000"}), 1, pytest.approx(60.5)),
         (Outcome(429, {"x-ratelimit-reset": "10"}), 1, 1.0),
+        (Outcome(429, {"retry-after": "15"}), 1, 15.0),
+        (Outcome(503, {"retry-after": "15"}), 2, 15.0),
+        (Outcome(503, {"retry-after": "1"}), 2, 1.6),
+        (Outcome(503, {"retry-after": "86400"}), 1, 120.0),
+        (Outcome(503, {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}), 1, 1.0),
+        (Outcome(503, {"retry-after": "15", "x-should-retry": "false"}), 1, None),
+        (Outcome(429, {"retry-after": "15", "x-ratelimit-reset": "61000"}), 1, pytest.approx(60.5)),
     ],
 )
 def test_when_the_client_asks_again(outcome: Outcome, attempt: int, wait_s: Any) -> None:
-    """The public SDK's table of waits, moment by moment (now is 1 s, the dice say 0.5)."""
+    """The public SDK's table of waits, and `Retry-After` (now is 1 s, the dice say 0.5)."""
     assert decide_wait_s(
         RetryPolicy(), outcome, attempt=attempt, now_ms=1_000.0, jitter=0.5
     ) == wait_s  # fmt: skip
+
+
+def test_a_person_is_not_kept_waiting_for_what_there_is_not() -> None:
+    """Where a 404 is more often mistyped than on its way, it is final; all else is as ever."""
+    policy = RetryPolicy(repeats_missing=False)
+    said = {"x-should-retry": "true"}
+    waits = [
+        decide_wait_s(policy, Outcome(status, said), attempt=1, now_ms=0, jitter=0)
+        for status in (404, 409)
+    ]
+    assert waits == [None, 1.0]
 
 
 def test_events_of_a_stream() -> None:

@@ -8,15 +8,9 @@ from typing import Any
 
 import pytest
 
-from runs.batch_statement import (
-    BATCH_COLUMNS,
-    LEFT_OUT_WHEN_EMPTY,
-    ItemRow,
-    OwnColumns,
-    array_text,
-    shape_of,
-)
+from runs.batch_statement import BATCH_COLUMNS, ItemRow, OwnColumns, shape_of
 from runs.batches import PAYLOAD_TOO_LARGE, UNPROCESSABLE, BatchStatus, Tally, decide_batch_status
+from runs.rows_statement import LEFT_OUT_WHEN_EMPTY, array_text
 from tenants.errors import Invalid
 from tests.factories import NOW
 from webapp.api.batch_body import Upload, read_item

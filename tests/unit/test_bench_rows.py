@@ -10,7 +10,7 @@ from bench.figures import median, percentile, times_better
 from bench.groups.trigger import PATH
 from bench.load import EMPTY_PATH
 from bench.pages import PAGES, RESULTS
-from bench.results import merged, read_rows, text_table, with_table
+from bench.results import markdown_summary, merged, read_rows, text_table, with_table
 from bench.rows import GROUPS, KEPT, Row, complete
 from webapp.dashboard.machine_paths import is_machine_path
 
@@ -32,6 +32,8 @@ PROMISED = {
     "dequeue.slowdown_blocked_tenant",
     "dequeue.slowdown_10k_lanes",
     "queue.move_10k_s",
+    "runs.list_tag_ms_p95",
+    "runs.list_task_ms_p95",
     "start.cold_ms_p50",
     "start.cold_ms_p99",
     "supervisor.idle_rss_mb",
@@ -86,7 +88,17 @@ def test_percentiles_are_values_that_occurred() -> None:
 def test_pages_show_the_figures_that_were_measured(page: Path) -> None:
     """The table of a page is the one that the latest results give."""
     text = page.read_text(encoding="utf-8")
-    assert text == with_table(text, read_rows(RESULTS))
+    assert text == with_table(text, PAGES[page](read_rows(RESULTS)))
+
+
+def test_a_missed_goal_stands_out() -> None:
+    """The summary names what was reached and what was not; what was not measured was missed."""
+    name = "stack.ready_s"
+    assert "missed" not in markdown_summary([Row(name=name, value=90, unit="s")])
+    assert "**missed:** ≤ 90 s" in markdown_summary([Row(name=name, value=90.1, unit="s")])
+    assert "missed" in markdown_summary([Row(name=name, value=None, unit="s")])
+    compared = Row(name="trigger.http_vs_pgbench", value=9000, unit="1/s", ratio=0.19)
+    assert "**missed:** ≥ 0.2x" in markdown_summary([compared])
 
 
 def test_the_empty_view_passes_what_a_trigger_passes() -> None:

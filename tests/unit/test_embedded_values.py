@@ -15,6 +15,7 @@ from webapp.embedded.devenv import FROM_DEMO, dev_env_text
 from webapp.embedded.environment import (
     FROM_DEV_ENV,
     Surroundings,
+    client_environment,
     compute_supervisor_environment,
     control_plane_environment,
     gateway_environment,
@@ -44,7 +45,11 @@ def _surroundings(*embedded_urls: str, **changes: str) -> Surroundings:
         ports=Ports.from_web(8030),
         secrets=make_secrets(),
         embedded_urls=embedded_urls,
-        inherited={"PATH": "/usr/bin", "RUN_ENGINE_TIMEOUT_EXECUTING": "5"},
+        inherited={
+            "PATH": "/usr/bin",
+            "RUN_ENGINE_TIMEOUT_EXECUTING": "5",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         **(values | changes),
     )
 
@@ -240,6 +245,17 @@ def test_environment_of_web_is_complete() -> None:
     assert env.reload_interval_ms == 1000
     assert env.timeout_pending_executing_ms == 10_000
     assert env.timeout_executing_ms == 5, "what the person has set wins"
+
+
+def test_processes_keep_their_bytecode() -> None:
+    """Also for a person whose shell keeps none: each process would compile everything anew."""
+    around = _surroundings()
+    for environment in (
+        control_plane_environment(around, "web"),
+        gateway_environment(around),
+        client_environment(around, "tr_prod_x"),
+    ):
+        assert environment["PYTHONDONTWRITEBYTECODE"] == ""
 
 
 def test_environment_of_the_supervisor_has_no_database() -> None:

@@ -10,7 +10,9 @@ import pytest
 from runs.durations import MAX_S, key_ttl_s, moment_of, seconds_of, text_of
 from runs.machines import PRESETS, machines_within
 from runs.retry import (
+    LOST,
     MAX_ATTEMPTS,
+    MAX_LOST_ATTEMPTS,
     NOT_RETRIED,
     OUT_OF_MEMORY,
     RETRIED_BY_SETTINGS,
@@ -22,12 +24,13 @@ from runs.retry import (
     decide_after_failure,
     dispatch_delay_ms,
     larger_machine,
+    most_attempts,
     redelivery_delay_ms,
     settings_delay_ms,
     status_for_error,
 )
 from runs.states import FINAL, RunStatus
-from runs.storable import storable
+from runs.storable import json_value, storable
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ERRORS = RunStatus.COMPLETED_WITH_ERRORS
@@ -104,6 +107,43 @@ def test_a_code_names_the_final_status(code: str) -> None:
     assert decide(internal(code), attempt_number=3).status == status
 
 
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_only_an_attempt_lost_with_its_worker_does_not_count(code: str) -> None:
+    """The last try fails the run, whoever is to blame, unless it was lost: that one is free."""
+    decided = decide(internal(code), attempt_number=3)
+    assert decided.is_lost == (code in LOST)
+    assert (decided.after in {After.RETRY_IN_PLACE, After.RETRY_QUEUED}) == (code in LOST)
+
+
+@pytest.mark.parametrize("code", sorted(LOST))
+@pytest.mark.parametrize(
+    ("given", "is_lost", "is_retried"),
+    [
+        ({"attempt_number": 3}, True, True),
+        ({"attempt_number": 5, "lost_attempts": 2}, True, True),
+        ({"attempt_number": 14, "lost_attempts": MAX_LOST_ATTEMPTS - 1}, True, True),
+        ({"attempt_number": 14, "lost_attempts": MAX_LOST_ATTEMPTS}, False, True),
+        ({"attempt_number": 15, "lost_attempts": MAX_LOST_ATTEMPTS}, False, False),
+        ({"max_attempts": 1}, False, False),
+        ({"attempt_number": MAX_ATTEMPTS, "max_attempts": 9999}, False, False),
+        ({"skipped_retrying": True}, False, False),
+    ],
+)
+def test_lost_attempts_are_free_up_to_a_number(
+    code: str, given: Any, is_lost: bool, is_retried: bool
+) -> None:
+    """A dozen in a run; never for a task that may be tried once only, nor beyond any run's most."""
+    decided = decide(internal(code), **given)
+    assert (decided.is_lost, decided.after is not After.END) == (is_lost, is_retried)
+
+
+def test_a_lost_attempt_leaves_the_others_as_they_were() -> None:
+    """After two lost ones the fifth attempt is the third that counts: what it raises ends the run."""
+    assert decide(RAISED, attempt_number=4, lost_attempts=2).after is After.RETRY_IN_PLACE
+    assert decide(RAISED, attempt_number=5, lost_attempts=2).after is After.END
+    assert (most_attempts(3, 2), most_attempts(MAX_ATTEMPTS, 2)) == (5, MAX_ATTEMPTS)
+
+
 @pytest.mark.parametrize("kind", ["BUILT_IN_ERROR", "CUSTOM_ERROR", "STRING_ERROR"])
 def test_an_error_of_the_task_ends_with_errors(kind: str) -> None:
     """What task code raised is never the system's failure, whatever it carries."""
@@ -112,7 +152,7 @@ def test_an_error_of_the_task_ends_with_errors(kind: str) -> None:
 
 def test_a_canceled_attempt_is_canceled() -> None:
     """Nothing else counts then."""
-    assert decide(internal("TASK_RUN_CANCELLED")) == (After.CANCEL, RunStatus.CANCELED, 0, None)
+    assert decide(internal("TASK_RUN_CANCELLED")) == Decision(After.CANCEL, RunStatus.CANCELED)
 
 
 @pytest.mark.parametrize("code", sorted(set(ENDED) - {"TASK_RUN_CANCELLED"}))
@@ -125,7 +165,7 @@ def test_what_no_attempt_can_help_ends(code: str) -> None:
 def test_silence_in_development_cancels(code: str) -> None:
     """Whoever developed has stopped: nobody is there to try again, and nothing failed."""
     decided = decide(internal(code), in_development=True, force_queue=True)
-    assert decided == (After.END, RunStatus.CANCELED, 0, None)
+    assert decided == Decision(After.END, RunStatus.CANCELED)
     assert decide(RAISED, in_development=True).after is After.RETRY_IN_PLACE
 
 
@@ -150,7 +190,7 @@ def test_memory_is_retried_on_another_machine_only(code: str) -> None:
     error = internal(code)
     assert decide(error).after is After.END
     larger = decide(error, larger_machine="large-1x")
-    assert larger == (After.RETRY_QUEUED, RunStatus.CRASHED, 0, "large-1x")
+    assert larger == Decision(After.RETRY_QUEUED, RunStatus.CRASHED, 0, "large-1x")
     assert decide(error, larger_machine="large-1x", attempt_number=3).after is After.END
 
 
@@ -316,3 +356,27 @@ def test_every_error_status_is_final() -> None:
 def test_machines_fit_by_both_figures(cpu: float, memory: float, count: int) -> None:
     """A machine fits when it has both cores and memory."""
     assert len(machines_within(cpu=cpu, memory=memory)) == count
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e999", "[-1E+400]", "9" * 250 + "e99", "1" + "0" * 400 + ".0", "NaN", "Infinity", "{"],
+)
+def test_what_other_languages_cannot_read_is_no_json(text: str) -> None:
+    """A number beyond a float would be written as Infinity, which ends every other reader."""
+    with pytest.raises(ValueError, match=r"."):
+        json_value(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e308", 1e308),
+        ("1e-999", 0.0),
+        ('{"e400": "1e999"}', {"e400": "1e999"}),
+        ("9" * 400, int("9" * 400)),
+    ],
+)
+def test_other_numbers_are_read(text: str, value: Any) -> None:
+    """Large and small ones, whole ones of any length, and texts that look like one."""
+    assert json_value(text) == value

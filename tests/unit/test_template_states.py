@@ -132,12 +132,17 @@ def answered(*results: tuple[float, float, str | None], error: str | None = None
         (answered((0.25 + 1e-8, 0.25, None), (0.5, 0.5, None)), [NOT_BUILT, None]),
         (answered((0.5, 0.5, None)), [NOT_BUILT, None]),
         (answered((0.5, 0.5, None), error="no room"), ["no room", None]),
+        (answered((0.5, 0.5, None), (0.25, 0.25, "no disk"), error="1 of 2"), ["no disk", None]),
+        (answered((0.5, 0.5, None), (0.25, 0.25, None), error="no room"), ["no room", "no room"]),
         (answered(error="no room"), ["no room", "no room"]),
         (answered(), [NOT_BUILT, NOT_BUILT]),
     ],
 )
 def test_each_preset_has_the_result_of_its_size(response: Any, errors: list[str | None]) -> None:
-    """Sizes match within a billionth; without a result the request's error counts, else not built."""
+    """Sizes match within a billionth; what has no result has the request's error, else none was built.
+
+    An error of the whole request that no size explains is that of every size.
+    """
     assert list(errors_by_preset(["micro", "small-1x"], response).values()) == errors
 
 

@@ -13,12 +13,14 @@ import structlog
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
+from django.http.request import RawPostDataException
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from deployments.deployment_errors import TooManyWaiting
 from runs.errors import TooLarge
 from tenants.errors import Conflict, Invalid, NotFound, Problem, Refused
+from webapp.api.unstorable import unstorable_parts
 
 if TYPE_CHECKING:
     from ninja import NinjaAPI
@@ -73,11 +75,28 @@ def respond(request: HttpRequest, error: Exception | type[Exception]) -> JsonRes
     """Give the JSON response of a failure, and log what the caller is not told."""
     error = cast("Exception", error)  # ninja's type names classes too, which it never hands over
     answer = answer_for(error)
-    if answer.status == 503:  # noqa: PLR2004
-        log.warning("dependency.unavailable", path=request.path, error=str(error))
-    elif answer.status >= 500:  # noqa: PLR2004
-        log.error("request.failed", path=request.path, exc_info=error)
+    if isinstance(error, DataError):
+        answer = _naming_unstorable(request, answer)
+    log_failure(answer, error, path=request.path)
     return json_error(answer)
+
+
+def log_failure(answer: ErrorAnswer, error: Exception, **where: str) -> None:
+    """Log a fault of ours, with all that is known of it, or of what we depend on, in a line."""
+    if answer.status == 503:  # noqa: PLR2004
+        log.warning("dependency.unavailable", error=str(error), **where)
+    elif answer.status >= 500:  # noqa: PLR2004
+        log.error("request.failed", exc_info=error, **where)
+
+
+def _naming_unstorable(request: HttpRequest, answer: ErrorAnswer) -> ErrorAnswer:
+    """Name what the database would not take, where that can be told."""
+    try:
+        raw = request.body
+    except RawPostDataException:  # it was read as a stream
+        raw = b""
+    problems = unstorable_parts(request.path, request.GET, raw)
+    return invalid_request(problems) if problems else answer
 
 
 def json_error(answer: ErrorAnswer) -> JsonResponse:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pydantic_core import from_json
-
 from runs.selectors import RunFamily, RunView
 from runs.states import FINAL, RunStatus
+from runs.storable import json_value
 
 MODERN_API: Final = "2025-07-16"
 SUPER_JSON: Final = "application/super+json"
@@ -135,7 +134,7 @@ def packet_value(text: str, packet_type: str) -> Any:
     if packet_type == TEXT:
         return text
     try:
-        value = from_json(text, allow_inf_nan=False)
+        value = json_value(text)
     except ValueError:
         return text  # stored as it came; showing it beats refusing the whole run
     if packet_type == SUPER_JSON and isinstance(value, dict) and "json" in value:

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import MaxLen
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
 
 from runs.batches import Own
 from runs.calls import (
@@ -25,6 +24,7 @@ from runs.calls import (
 )
 from runs.durations import MAX_S, key_ttl_s, moment_of, seconds_of
 from runs.machines import PRESETS
+from runs.storable import json_value
 from tenants.errors import Invalid, Problem, Refused
 
 MAX_KEY = 2048
@@ -303,7 +303,7 @@ def _metadata_text(metadata: object) -> str | None:
     value = metadata
     if isinstance(metadata, str):
         try:
-            value = from_json(metadata, allow_inf_nan=False)
+            value = json_value(metadata)
         except ValueError:
             raise _invalid("options.metadata", "should be a JSON object") from None
     if not isinstance(value, dict):

@@ -114,7 +114,8 @@ def _attempts(run: RunView) -> str:
     if not run.attempt_number:
         return ""
     most = f" of at most {run.max_attempts}" if run.max_attempts else ""
-    return f"{run.attempt_number}{most}"
+    lost = f", {run.lost_attempts} lost" if run.lost_attempts else ""
+    return f"{run.attempt_number}{most}{lost}"
 
 
 def _at(name: str, at: datetime | None, now: datetime) -> Fact:

@@ -218,5 +218,8 @@ def _shared(around: Surroundings) -> dict[str, str]:
         "CROSSFADE_MODE": "development",
         "PYTHONPATH": str(around.repository),
         "PYTHONUNBUFFERED": "1",
+        # Empty is unset: without kept bytecode every process compiles everything it imports anew,
+        # for 2 s of processor time and 10 MB each.
+        "PYTHONDONTWRITEBYTECODE": "",
         STACK_MARK: str(around.state),
     }

@@ -34,7 +34,6 @@ SERVER_START_S = 60.0
 COMMAND_S = 300.0
 READY_S = 120.0
 NOT_FOUND = 404
-PRIVATE_UMASK = 0o077
 SUPERVISOR = "supervisor-container"
 COMPUTE_SUPERVISOR = "supervisor-compute"
 GATEWAY = "gateway"
@@ -197,7 +196,6 @@ class Opening:
             command=(str(self.around.python), "manage.py", *arguments),
             folder=self.around.repository,
             environment=control_plane_environment(self.around, name),
-            umask=PRIVATE_UMASK,
         )
 
     def _client(self, name: str, arguments: list[str], key: str) -> Program:

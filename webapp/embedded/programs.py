@@ -26,7 +26,6 @@ class Program:
     folder: Path  # working folder
     environment: Mapping[str, str]
     account: Account | None = None  # None: the caller's own
-    umask: int = 0o022  # 0o077 for what writes secrets
     stage: int = 0  # higher stages stop earlier; what others need has a low one
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 10.0

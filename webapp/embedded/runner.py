@@ -232,7 +232,6 @@ class Runner:
             cwd=program.folder,
             env=dict(program.environment),
             start_new_session=True,
-            umask=program.umask,
         )
         os.close(writer)
         process.returncode = 0  # it is waited for by `_reap`, which knows it by its id

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.live import LiveStack
 
 CALLERS = 4
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 PAUSE_S = 0.2
 OK = 200
 

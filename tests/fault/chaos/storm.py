@@ -17,6 +17,7 @@ KILLED: Final = (
     "valkey",
     "postgres",
 )
+HOLDERS: Final = (SUPERVISOR, COMPUTE_SUPERVISOR, GATEWAY)  # attempts die with these
 CONTAINERS: Final = "us-east-1"
 MICROVMS: Final = "us-east-1-next"
 MARKING: Final = "chaos-append"
@@ -40,6 +41,16 @@ class Kill(NamedTuple):
     process: str
 
 
+class Size(NamedTuple):
+    """How large a storm is."""
+
+    runs: int
+    triggered_in_s: float
+    kills: int
+    killed_in_s: float  # from the same moment as the triggers
+    killed: tuple[str, ...] = KILLED
+
+
 class Storm(NamedTuple):
     """Everything that happens, each in the order of its time."""
 
@@ -47,18 +58,18 @@ class Storm(NamedTuple):
     kills: tuple[Kill, ...]
 
 
-def plan_storm(seed: int, *, runs: int, lasts_s: float, kills: int, file: str) -> Storm:
+def plan_storm(seed: int, size: Size, *, file: str) -> Storm:
     """Draw a storm: the same for the same arguments.
 
     Every process dies once before one dies for the second time. `file` is where marks are left.
     """
     chance = random.Random(seed)
-    triggers = [_trigger(chance, number, lasts_s, file) for number in range(runs)]
+    triggers = [_trigger(chance, n, size.triggered_in_s, file) for n in range(size.runs)]
     order: list[str] = []
-    while len(order) < kills:
-        order += chance.sample(KILLED, len(KILLED))
-    times = sorted(chance.uniform(0, lasts_s) for _ in range(kills))
-    return Storm(tuple(sorted(triggers)), tuple(map(Kill, times, order[:kills])))
+    while len(order) < size.kills:
+        order += chance.sample(size.killed, len(size.killed))
+    times = sorted(chance.uniform(0, size.killed_in_s) for _ in range(size.kills))
+    return Storm(tuple(sorted(triggers)), tuple(map(Kill, times, order[: size.kills])))
 
 
 def _trigger(chance: random.Random, number: int, lasts_s: float, file: str) -> Trigger:

@@ -16,6 +16,7 @@ class Verdict(NamedTuple):
     twice: list[str]  # "<run> <attempt>" that began more than once
     strangers: list[str]  # marks of runs that nobody was told of
     unmarked: list[str]  # runs that succeeded and whose last attempt left no mark
+    failed: list[str]  # final, and their tasks would have returned
     statuses: Mapping[str, int]
     attempts: int  # marks in all
 
@@ -40,6 +41,7 @@ def judge(
             for name in sorted(succeeded)
             if acknowledged[name] and f"{name} {runs[name]['attemptCount']}" not in begun
         ],
+        failed=sorted(set(ended) - set(succeeded)),
         statuses=Counter(str(run["status"]) for run in runs.values()),
         attempts=begun.total(),
     )
