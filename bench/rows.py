@@ -108,6 +108,12 @@ KEPT: Mapping[str, Kept] = {
     "queue.move_10k_s": Kept(
         "queue", "s", "moving ten thousand waiting runs to MicroVM", at_most(2)
     ),
+    "runs.list_tag_ms_p95": Kept(
+        "queue", "ms", "a list of runs by a tag that few have, beside one without a filter"
+    ),
+    "runs.list_task_ms_p95": Kept(
+        "queue", "ms", "a list of runs by a task few are of, beside one without a filter"
+    ),
     "start.cold_ms_p50": Kept("start", "ms", "from a trigger's answer to the task's first line"),
     "start.cold_ms_p99": Kept("start", "ms", "the slowest of them"),
     "supervisor.idle_rss_mb": Kept("start", "MB", "memory of an idle supervisor"),

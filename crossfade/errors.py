@@ -20,6 +20,10 @@ class NotJson(CrossfadeError):
         self.problem = problem
 
 
+class InvalidOption(CrossfadeError):
+    """An option of a call says nothing that could be meant; the message names it."""
+
+
 class AbortTaskRun(CrossfadeError):
     """Raise it in a task to fail the run at once, without another attempt."""
 

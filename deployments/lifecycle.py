@@ -65,6 +65,7 @@ class DeploymentRequest:
     skip_promotion: bool = False
     force: bool = False  # deploy again although the external id is deployed
     starts_pending: bool = False  # a builder picks it up later; else it is being built now
+    request_key: str | None = None  # of this call: its repeat is answered with what it began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,16 +92,22 @@ def initialize_deployment(
 ) -> Initialized:
     """Begin a deployment with the environment's next version.
 
-    **Rule** An external id that is deployed already is answered with that deployment, unless the
-    request forces another; unfinished deployments of the same external id are canceled.
+    **Rule** A call whose answer was lost is answered again. An external id that is deployed already
+    is answered with that deployment, unless the request forces another; unfinished deployments of
+    the same external id are canceled.
     """
     lock_versions(scope.environment_id)
+    begun = _begun_before(scope, request)
+    if begun is not None:
+        return Initialized(
+            deployment=deployment_view(begun), outcome="created", is_promoted=_is_current(begun)
+        )
     existing = _deployed_before(scope, request)
     if existing is not None:
         return Initialized(
             deployment=deployment_view(existing),
             outcome="existing",
-            is_promoted=CurrentVersion.objects.filter(worker__deployment=existing).exists(),
+            is_promoted=_is_current(existing),
         )
     canceled = _cancel_unfinished(scope, request, actor=actor, now=now)
     created = Deployment.objects.create(**_new_row(scope, request, now=now), created_by=actor)
@@ -231,6 +238,18 @@ def _apply(
     return deployment_view(row)
 
 
+def _begun_before(scope: EnvironmentScope, request: DeploymentRequest) -> Deployment | None:
+    if request.request_key is None:
+        return None
+    return Deployment.objects.filter(
+        environment_id=scope.environment_id, request_key=request.request_key
+    ).first()
+
+
+def _is_current(row: Deployment) -> bool:
+    return CurrentVersion.objects.filter(worker__deployment=row).exists()
+
+
 def _deployed_before(scope: EnvironmentScope, request: DeploymentRequest) -> Deployment | None:
     if request.external_id is None or request.force:
         return None
@@ -290,6 +309,7 @@ def _new_row(
         "external_id": request.external_id,
         "triggered_via": request.triggered_via,
         "skip_promotion": request.skip_promotion,
+        "request_key": request.request_key,
         "created_at": now,
         "started_building_at": None if request.starts_pending else now,
     }

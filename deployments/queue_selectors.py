@@ -11,6 +11,7 @@ from deployments.models.versions import TaskQueue
 from tenants.errors import NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
 RefType = Literal["id", "task", "custom"]
@@ -44,6 +45,21 @@ class QueuePage(NamedTuple):
     total: int  # of all pages
 
 
+class PlacedQueue(NamedTuple):
+    """A queue and whose it is."""
+
+    environment_id: str
+    queue: QueueView
+
+
+class PlacedQueues(NamedTuple):
+    """Queues of several environments, by name."""
+
+    rows: tuple[PlacedQueue, ...]
+    total: int  # of all pages
+    paused: int  # of all pages
+
+
 class UnknownQueue(NotFound):
     """No version of the caller's environment has declared such a queue."""
 
@@ -72,6 +88,22 @@ def list_queues(*, environment_id: str, page: int, size: int) -> QueuePage:
     rows = TaskQueue.objects.filter(environment_id=environment_id).order_by("name")
     start = (page - 1) * size
     return QueuePage(tuple(view_queue(row) for row in rows[start : start + size]), rows.count())
+
+
+def list_placed_queues(*, environment_ids: Sequence[str], page: int, size: int) -> PlacedQueues:
+    """Give a page of the queues of several environments, by name; the first page is 1."""
+    rows = TaskQueue.objects.filter(environment_id__in=environment_ids).order_by("name", "id")
+    start = (page - 1) * size
+    shown = tuple(PlacedQueue(row.environment_id, view_queue(row)) for row in rows[start:][:size])
+    return PlacedQueues(shown, rows.count(), rows.filter(paused=True).count())
+
+
+def get_placed_queue(*, environment_ids: Sequence[str], queue_id: str) -> PlacedQueue:
+    """Give a queue of one of these environments, or raise `UnknownQueue`."""
+    row = TaskQueue.objects.filter(environment_id__in=environment_ids, id=queue_id).first()
+    if row is None:
+        raise UnknownQueue
+    return PlacedQueue(row.environment_id, view_queue(row))
 
 
 def is_queue(environment_id: str, ref: QueueRef) -> Q:

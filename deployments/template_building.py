@@ -7,7 +7,9 @@ claim decides who is heard.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -22,10 +24,14 @@ from deployments.compute_templates import (
     record_results,
 )
 from deployments.machines import PRESETS
+from deployments.template_selectors import find_due
 
 if TYPE_CHECKING:
     from compute.contracts import TemplateCreateResponse
+    from deployments.template_selectors import TemplateVersion
 
+AT_ONCE: Final = BoundedSemaphore(2)  # jobs of this process that may ask; the others need threads
+GOES_ON_S: Final = 60.0  # with one job; the reconciler sends another one for what is left
 BUILD_TIMEOUT_S: Final = 300.0
 DISPATCH_TIMEOUT_S: Final = 30.0
 CALLBACK_PATH: Final = "/engine/v1/compute/template-complete"
@@ -62,6 +68,37 @@ class TemplateGateway:
             return await client.create_template(request)
         finally:
             await client.close()
+
+
+def build_due_templates(gateway: TemplateGateway, worker_id: str, region: str) -> int:
+    """Ask in the background for what is due, this version's first; give for how many that was.
+
+    **Rule** Nobody waits for a place: whoever has one asks for what the others came for, too, and
+    looks once more when it has given it up. So a gateway that hangs holds two threads and no more.
+    """
+    until_s, asked = time.monotonic() + GOES_ON_S, 0
+    due: TemplateVersion | None = (worker_id, region)
+    while due is not None and AT_ONCE.acquire(blocking=False):
+        try:
+            new = _ask_for_all(gateway, due, until_s=until_s)
+        finally:
+            AT_ONCE.release()
+        asked += new
+        due = find_due() if new and time.monotonic() < until_s else None
+    return asked
+
+
+def _ask_for_all(gateway: TemplateGateway, first: TemplateVersion, *, until_s: float) -> int:
+    """Ask for `first` and then for what else is due, until a monotonic moment; give how many."""
+    asked, due = 0, first
+    while True:
+        is_asked = build_templates(gateway, *due, background=True)
+        asked += is_asked
+        following = find_due()
+        is_anothers = following == due and not is_asked  # who asks for it at this moment
+        if following is None or is_anothers or time.monotonic() >= until_s:
+            return asked
+        due = following
 
 
 def build_templates(

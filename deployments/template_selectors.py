@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from django.db.models.functions import Now
+
 from deployments.models.templates import ComputeTemplate
 from deployments.template_results import PresetState
 from deployments.template_states import TemplateState
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from deployments.compute_templates import Presets
 
 NEVER_BUILT: Final = "not built yet"
+
+TemplateVersion = tuple[str, str]
+"""The id of a version's worker, and a region."""
 
 TemplateKey = tuple[str, str]
 """A preset and a region."""
@@ -41,6 +46,12 @@ def unfinished_regions(worker_id: str, regions: Iterable[str]) -> tuple[str, ...
         is_required=True,
     )
     return tuple(sorted(set(rows.values_list("region", flat=True))))
+
+
+def find_due() -> TemplateVersion | None:
+    """Find what has waited longest to be asked for; None: nothing is due."""
+    due = ComputeTemplate.objects.filter(status=TemplateState.PENDING, next_attempt_at__lte=Now())
+    return due.order_by("next_attempt_at").values_list("worker_id", "region").first()
 
 
 def list_templates_of(worker_ids: Iterable[str]) -> frozenset[tuple[str, TemplateKey]]:

@@ -156,6 +156,12 @@ def find_subject(deployment_id: str) -> TemplateSubject | None:
     return found[0] if found else None
 
 
+def find_decision(deployment_id: str) -> TemplateDecision | None:
+    """Decide, as things are now, about the templates of a deployment; None: it has no version."""
+    subject = find_subject(deployment_id)
+    return None if subject is None else read_world().decide(subject, image=subject.image)
+
+
 def list_current_subjects(*, after: str, most: int) -> list[TemplateSubject]:
     """Give the current versions that can be started, by environment, those behind `after`."""
     return _subjects(_CURRENT, [after, most])

@@ -73,8 +73,8 @@ class Dialled(Protocol):
     """What the rule reads of the flag snapshot."""
 
     @property
-    def dials(self) -> Mapping[str, int] | None:
-        """Percentage by plan; None: the migration is not enabled."""
+    def dials(self) -> Mapping[str | None, int] | None:
+        """Percentage by plan, never of None; None: the migration is not enabled."""
 
 
 def enroll(organization: Enrollable, flags: Dialled | None) -> Enrollment:
@@ -84,7 +84,7 @@ def enroll(organization: Enrollable, flags: Dialled | None) -> Enrollment:
     migration is enabled; else, for a plan that has a dial, in when its bucket is below the dial.
     """
     overrides = organization.overrides
-    if MIGRATION_ENABLED in overrides:
+    if overrides and MIGRATION_ENABLED in overrides:  # hardly anybody has any
         override = overrides[MIGRATION_ENABLED]
         if override is True or override is False:
             return _OVERRIDE_ON if override else _OVERRIDE_OFF
@@ -93,13 +93,13 @@ def enroll(organization: Enrollable, flags: Dialled | None) -> Enrollment:
     dials = flags.dials
     if dials is None:
         return _GLOBAL_OFF
-    percentage = dials.get(organization.plan or "")
+    percentage = dials.get(organization.plan)
     if percentage is None:
         return _PLAN_NOT_ENROLLABLE
     return _IN_PERCENTAGE if organization.bucket < percentage else _OUT_OF_PERCENTAGE
 
 
-def dials_of(values: Mapping[str, Any]) -> Mapping[str, int] | None:
+def dials_of(values: Mapping[str, Any]) -> Mapping[str | None, int] | None:
     """Give the percentage of each plan with a dial, 0 when it is not set; None when switched off.
 
     `values` are the global ones, valid only.

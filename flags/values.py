@@ -28,7 +28,7 @@ class FlagSnapshot:
 
     values: Mapping[str, Any]
     revision: int
-    dials: Mapping[str, int] | None  # percentage by plan; None: the migration is not enabled
+    dials: Mapping[str | None, int] | None  # percentage by plan; None: the migration is not enabled
     until_s: float = FOR_EVER  # this process's monotonic clock; from then on `following` holds
     following: FlagSnapshot | None = None
 

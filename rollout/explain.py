@@ -91,7 +91,7 @@ def _percentage(plan: str | None, flags: FlagSnapshot | None) -> int | None:
 
 def _backing(given: PlacementInput) -> Backing | None:
     route = given.regions.routes.get(given.base.queue)
-    if route is None or route.backing_id is None:
+    if route is None or not route.backing_id:
         return None
     (queue,) = {placement.worker_queue for placement in route.enrolled.values()}
     until_s = given.regions.deadlines_s.get(route.backing_id, given.now_s)

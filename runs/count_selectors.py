@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from django.db import OperationalError, connection, transaction
 
 from runs.models import TaskRun
-from runs.selectors import RunFilter, condition_of
+from runs.run_filter import RunFilter
+from runs.selectors import condition_of
 
 MAX_COUNTED: Final = 10_000
 STEPS: Final = 48  # of the time that is looked at

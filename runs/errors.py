@@ -49,6 +49,13 @@ class BatchNotFound(NotFound):
         super().__init__(f"There is no batch {batch_id}")
 
 
+class BulkActionNotFound(NotFound):
+    """There is no such bulk action in these environments."""
+
+    def __init__(self, bulk_action_id: str) -> None:
+        super().__init__(f"There is no bulk action {bulk_action_id}")
+
+
 class BatchLimited(Exception):
     """The environment has announced more items than its limit allows; later it may again."""
 

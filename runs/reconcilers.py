@@ -16,6 +16,7 @@ from django.db import connection, transaction
 
 from deployments.version_info import get_version
 from runs.bookkeeping import compare_books
+from runs.bulk_work import work_bulk_actions
 from runs.durations import text_of
 from runs.expiry import expire_waiting_runs
 from runs.hourly_counts import count_runs
@@ -23,7 +24,7 @@ from runs.lanes import lane_id_of
 from runs.metrics import RECONCILED
 from runs.moves import ENGINE, Expression, RunRow, apply_move, lock_environment, read_run
 from runs.reconciler_records import Fixed
-from runs.retention import forget_old_batches, forget_old_runs
+from runs.retention import forget_old_batches, forget_old_bulk_actions, forget_old_runs
 from runs.retry import Failure, decide_after_failure, redelivery_delay_ms
 from runs.services.attempts import follow_failure, max_attempts_of, max_duration_of
 from runs.services.ending import NOW, end_run, place_run
@@ -125,7 +126,9 @@ RECONCILERS: dict[str, Callable[[], int]] = {
         forget_old_keys,
         forget_old_runs,
         forget_old_batches,
+        forget_old_bulk_actions,
         compare_books,
+        work_bulk_actions,
     )
 }
 

@@ -3,7 +3,7 @@
 How long a run is kept follows from the plan its organization has now; one whose plan is unknown is
 kept as long as those of an enterprise. With a run go its snapshots, its log lines and its
 idempotency key. Only a run that is over can be old. A batch is forgotten with its items, after the
-last of its runs.
+last of its runs; a bulk action when it is as old itself.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 BATCH = 200  # a run may have 10,000 lines
 MAX_BATCHES = 100  # of one tick
 BATCHES_AT_ONCE = 20  # one may have 1,000 items
+BULK_AT_ONCE = 2  # one may have 100,000 runs
 
 # Ids begin with the time of the trigger, so the index of an environment's runs gives the old ones
 # first. A request's key is forgotten after a day, long before its run.
@@ -74,6 +75,21 @@ WITH old AS (
 )
 SELECT count(*) FROM gone
 """
+_FORGET_BULK_ACTIONS = """
+WITH old AS (
+  SELECT a.id FROM unnest(%(plans)s::text[], %(moments)s::timestamptz[], %(ids)s::text[])
+    AS kept(plan, since, since_id)
+  JOIN tenants_organization o ON coalesce(o.plan, 'enterprise') = kept.plan
+  JOIN runs_bulkaction a ON a.organization_id = o.id
+  WHERE a.id < kept.since_id AND a.completed_at < kept.since
+  LIMIT %(most)s
+), gone AS (
+  DELETE FROM runs_bulkaction WHERE id IN (SELECT id FROM old) RETURNING id
+), items AS (
+  DELETE FROM runs_bulkactionrun WHERE bulk_action_id IN (SELECT id FROM gone)
+)
+SELECT count(*) FROM gone
+"""
 
 
 class Kept(NamedTuple):
@@ -100,6 +116,11 @@ def forget_old_runs() -> Fixed:
 def forget_old_batches() -> Fixed:
     """Forget the batches that are older than their plan keeps runs and have none left."""
     return _forget_all("forget_old_batches", _FORGET_BATCHES, "batch", BATCHES_AT_ONCE)
+
+
+def forget_old_bulk_actions() -> Fixed:
+    """Forget the bulk actions that ended before what their plan keeps, whatever became of runs."""
+    return _forget_all("forget_old_bulk_actions", _FORGET_BULK_ACTIONS, "bulk", BULK_AT_ONCE)
 
 
 def _forget_all(name: str, statement: str, prefix: str, at_once: int) -> Fixed:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 
 from django.db.models import Q
 
 from ledger.ids import encode_ms
 from runs.errors import RunNotFound
-from runs.models import RunLog, RunSnapshot, TaskRun
+from runs.models import BulkActionRun, RunLog, RunSnapshot, TaskRun
+from runs.run_filter import RunFilter
 
 RunView = TaskRun
 """A run as others read it: the row itself, of which nobody else may write a column."""
@@ -20,22 +20,6 @@ LogView = RunLog
 
 MAX_CHILDREN = 100
 LOG_PAGE = 500
-
-
-class RunFilter(NamedTuple):
-    """Which runs a list shows; an empty sequence or None is no filter."""
-
-    statuses: Sequence[str] = ()  # run statuses, stored names
-    tasks: Sequence[str] = ()
-    tags: Sequence[str] = ()  # any of
-    regions: Sequence[str] = ()
-    queues: Sequence[str] = ()  # stored names: task/<id> for a task's own
-    versions: Sequence[str] = ()
-    machines: Sequence[str] = ()
-    batches: Sequence[str] = ()  # the runs these made; not those that were there already
-    is_test: bool | None = None
-    created_from: datetime | None = None  # included
-    created_to: datetime | None = None  # included
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +128,11 @@ def condition_of(wanted: RunFilter) -> Q:
         if values:
             condition &= Q(**{f"{column}__in": values})
     if wanted.tags:
-        condition &= Q(tags__overlap=list(wanted.tags))
+        # the second says what the index leaves out
+        condition &= Q(tags__overlap=list(wanted.tags)) & ~Q(tags=[])
+    if wanted.bulk_actions:
+        reached = BulkActionRun.objects.filter(bulk_action_id__in=wanted.bulk_actions)
+        condition &= Q(id__in=reached.values("result_id"))
     if wanted.is_test is not None:
         condition &= Q(is_test=wanted.is_test)
     return condition & _created(wanted)

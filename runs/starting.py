@@ -7,7 +7,7 @@ away, full or broken. Then runs are leased and handed back, again and again, and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db import connection
 
@@ -83,7 +83,7 @@ class QueueStanding(NamedTuple):
 
 def list_queue_standings(worker_queues: Sequence[str]) -> list[QueueStanding]:
     """Give these worker queues by name. One query, whose cost does not grow with a backlog."""
-    values: dict[str, Any] = {
+    values: dict[str, int | str | list[str]] = {
         "queues": sorted(set(worker_queues)),
         "counted": MOST_COUNTED,
         "lanes": MOST_LANES,

@@ -10,7 +10,7 @@ from django.db import connection
 from kombu.exceptions import OperationalError
 
 from deployments import reconcilers as of_deployments
-from deployments.template_building import build_templates
+from deployments.template_building import build_due_templates
 from deployments.template_subjects import template_gateway
 from flags import reconcilers as of_flags
 from ledger.services import prune_changes
@@ -65,10 +65,10 @@ def _recorded(name: str) -> int:
 
 
 @shared_task(name="runs.tasks.build_compute_templates")
-def build_compute_templates(worker_id: str, region: str) -> bool:
-    """Ask the gateway for a version's templates that are due in a region, if there are any."""
+def build_compute_templates(worker_id: str, region: str) -> int:
+    """Ask the gateway for a version's templates in a region, and for all others that are due."""
     gateway = template_gateway()
-    return bool(gateway.url) and build_templates(gateway, worker_id, region, background=True)
+    return build_due_templates(gateway, worker_id, region) if gateway.url else 0
 
 
 def send_template_build(worker_id: str, region: str) -> None:

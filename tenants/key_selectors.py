@@ -22,6 +22,7 @@ class KeyView(NamedTuple):
     last4: str
     created_at: datetime
     ends_at: datetime | None  # it was replaced and works until then; None: it is the current one
+    last_used_at: datetime | None  # to the minute; None: no use of it is known
 
 
 def list_working_keys(organization_id: str, *, now: datetime) -> Sequence[KeyView]:
@@ -50,4 +51,11 @@ def list_key_endings(organization_id: str, key_ids: Iterable[str]) -> dict[str, 
 
 
 def _view(row: EnvironmentKey) -> KeyView:
-    return KeyView(row.id, row.environment_id, row.last4, row.created_at, row.revoked_at)
+    return KeyView(
+        row.id,
+        row.environment_id,
+        row.last4,
+        row.created_at,
+        row.revoked_at,
+        row.last_used_at,
+    )

@@ -185,6 +185,8 @@ class EnvironmentKey(models.Model):
     created_at = models.DateTimeField()
     # From this moment on the key is refused; it may lie ahead (the grace period of a rotation).
     revoked_at = models.DateTimeField(null=True)
+    # To the minute: uses are collected in memory (`tenants/key_uses.py`).
+    last_used_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [

@@ -16,6 +16,7 @@ class Action(StrEnum):
 
     READ = "read"  # every page of it; no page shows a secret twice
     ACT_ON_RUNS = "act_on_runs"  # cancel, replay
+    STEER_QUEUES = "steer_queues"  # pause, resume, override limits
     CHOOSE_VERSION = "choose_version"  # promote a deployed version, or roll back to one
     CHOOSE_REGION = "choose_region"  # a project's default region
     MANAGE_KEYS = "manage_keys"  # make and revoke keys of environments
@@ -27,6 +28,7 @@ class Action(StrEnum):
 LEAST_ROLE: Final[dict[Action, Role]] = {
     Action.READ: Role.MEMBER,
     Action.ACT_ON_RUNS: Role.MEMBER,
+    Action.STEER_QUEUES: Role.MEMBER,
     Action.CHOOSE_VERSION: Role.MEMBER,
     Action.CHOOSE_REGION: Role.MEMBER,
     Action.MANAGE_KEYS: Role.ADMIN,

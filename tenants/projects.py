@@ -73,6 +73,30 @@ def create_project(
     return made
 
 
+def create_environment(
+    project_id: str, *, kind: str, now: datetime, **origin: Unpack[Origin]
+) -> NewEnvironment:
+    """Give a project the environment it was not made with, preview, and its key.
+
+    Raise `NotFound` for an unknown project, `Conflict` for another kind and when it has one.
+    """
+    if kind != EnvironmentType.PREVIEW:
+        raise Conflict("only a preview environment can be added")
+    with ledger_write(**origin) as write:
+        project = Project.objects.select_related("organization").filter(id=project_id).first()
+        if project is None:
+            raise NotFound("Project not found")
+        if Environment.objects.filter(project=project, type=kind).exists():
+            raise Conflict(f"{project.name} has a preview environment already")
+        made = _add_environment(write, project, EnvironmentType.PREVIEW, now)
+        new = {"type": kind, "project": project.id}
+        org = project.organization_id
+        scope = f"environment:{made.environment.id}"
+        write.record(scope=scope, key="created", old=None, new=new, org=org)
+        write.touch(ORGANIZATION, org)
+    return made
+
+
 def add_project(
     write: LedgerWrite, organization: Organization, *, name: str, slug: str, now: datetime
 ) -> NewProject:

@@ -82,6 +82,10 @@ ROUTES: dict[str, Route] = {
     "POST /api/v3/batches/{batch_id}/items": Route(KEY, 404, {}),
     "GET /api/v2/batches/{batch_id}": Route(KEY, 404),
     "GET /api/v1/batches/{batch_id}/results": Route(KEY, 404),
+    "GET /api/v1/bulk-actions": Route(KEY),
+    "POST /api/v1/bulk-actions": Route(KEY, None, {"action": "cancel", "runIds": ["run_x"]}),
+    "GET /api/v1/bulk-actions/{bulk_action_id}": Route(KEY, 404),
+    "POST /api/v1/bulk-actions/{bulk_action_id}/abort": Route(KEY, 404, {}),
     "GET /api/v1/queues": Route(KEY),
     f"GET {QUEUE}": Route(KEY, 404),
     f"POST {QUEUE}/pause": Route(KEY, 404, {"action": "pause"}),
@@ -170,7 +174,18 @@ ROUTES: dict[str, Route] = {
     "GET /orgs/{organization}": Route(PAGE, 404),
     **{
         f"GET {PLACE}/{room}": Route(PAGE, 404)
-        for room in ("runs", "deployments", "regions", "keys", "members", "settings")
+        for room in (
+            "runs",
+            "deployments",
+            "queues",
+            "regions",
+            "keys",
+            "members",
+            "settings",
+            "bulk",
+            "bulk/new",
+            "bulk/{bulk_action_id}",
+        )
     },
     **{
         f"GET {PLACE}/runs/{{run_id}}{side}": Route(PAGE, 404)
@@ -182,13 +197,19 @@ ROUTES: dict[str, Route] = {
         for action in (
             "runs/{run_id}/cancel",
             "runs/{run_id}/replay",
+            "bulk/new",
+            "bulk/{bulk_action_id}/abort",
+            "queues/{queue_id}/pause",
+            "queues/{queue_id}/limit",
             "deployments/{deployment_id}/promote",
+            "deployments/{deployment_id}/cancel",
             "regions/{ref}",
             "keys/new/{environment_id}",
             "keys/{key_id}/revoke",
             "members/add",
             "members/{user_id}",
             "settings/projects",
+            "settings/projects/{ref}/preview",
         )
     },
     **{
@@ -201,6 +222,7 @@ ROUTES: dict[str, Route] = {
             "explain/",
             "overrides/",
             "replicas/",
+            "reconcilers/",
             "flags/",
             "migration/move-queued/",
             "ramps/",

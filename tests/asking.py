@@ -48,7 +48,9 @@ def make_tenants() -> Tenants:
         "taskId": "hello-world",
         "run_id": run_id,
         "queue": queue_of(mine),
+        "queue_id": queue_of(mine),
         "batch_id": batch_of(mine),
+        "bulk_action_id": bulk_action_of(mine, run_id),
         "key": "its own key",
         "snapshot_id": snapshot,
         "deployment_id": list_any_deployments().rows[0].deployment.id,
@@ -91,6 +93,17 @@ def batch_of(shop: Shop) -> str:
     made = browser().post(
         "/api/v3/batches",
         json.dumps({"runCount": 1}),
+        content_type="application/json",
+        headers=bearer(shop.tenant.keys["prod"]),
+    )
+    return str(json.loads(made.content)["id"])
+
+
+def bulk_action_of(shop: Shop, run_id: str) -> str:
+    """Begin a bulk action of the tenant's, and give its id."""
+    made = browser().post(
+        "/api/v1/bulk-actions",
+        json.dumps({"action": "replay", "runIds": [run_id]}),
         content_type="application/json",
         headers=bearer(shop.tenant.keys["prod"]),
     )

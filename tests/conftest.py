@@ -13,7 +13,7 @@ from django.db import connection, connections
 from django.db.models.signals import post_migrate
 
 from tests.emptying import QuickOperations
-from tests.live import live_session, live_stack, shared_file
+from tests.live import live_session, live_stack, requiring, shared_file
 from tests.node_programs import node
 from tests.servers import SERVERS, Servers, start_postgres
 from tests.sizes import load_profile
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 load_profile()
 
 # Fixtures from elsewhere; a session has one of each because they are named here and nowhere else.
-__all__ = ["live_session", "live_stack", "node", "shared_file"]
+__all__ = ["live_session", "live_stack", "node", "requiring", "shared_file"]
 
 
 def pytest_configure() -> None:

@@ -241,6 +241,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, method: str, body: Any) -> None:
         platform, url = self.platform, urlsplit(self.path)
+        if url.path.startswith("/moved"):
+            self._send(301, b"", "text/html", {"location": "https://else.where/"})
+            return
         if url.path.startswith("/page"):
             self._send(404, b"<html><title>There is nothing here</title>", "text/html")
             return

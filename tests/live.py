@@ -369,3 +369,14 @@ def live_stack(
     sizes = {path: path.stat().st_size for path in live_session.log_files()}
     yield live_session
     sys.stdout.write(live_session.logs_since(sizes))
+
+
+@pytest.fixture
+def requiring(live_stack: LiveStack) -> Generator[dict[str, str], None, None]:
+    """Give an organization whose deploys cannot do without their templates: its slug, its keys."""
+    tenant = live_stack.new_tenant()
+    flags, require = "/admin/api/v1/feature-flags", "computeMigrationRequireTemplate"
+    live_stack.set_flag(tenant["slug"], "computeMigrationEnabled", value=True)
+    live_stack.ask("POST", flags, {require: True}, key=live_stack.admin_token)
+    yield tenant
+    live_stack.ask("POST", flags, {require: None}, key=live_stack.admin_token)

@@ -40,6 +40,7 @@ NOT_AUDITED: Final[Mapping[str, str]] = {
             "POST /api/v1/deployments/{deployment_id}/fail",
             "POST /api/v1/deployments/{deployment_id}/progress",
             "POST /api/v1/deployments/{deployment_id}/start-building",
+            "/orgs/*/*/deployments/*/cancel",
         ),
         _CODE,
     ),

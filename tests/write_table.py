@@ -97,10 +97,15 @@ class Stage(NamedTuple):
         fields = {**fields_of(review.content.decode()), "step": "apply", "reason": REASON}
         return self.staff.client.post(path, fields)
 
+    @property
+    def queue_id(self) -> str:
+        """The queue of the task."""
+        (queue, *_) = list_queues(environment_id=self.environment_id, page=1, size=10).rows
+        return queue.id
+
     def queue(self, action: str, body: dict[str, object]) -> Any:
         """Act on the queue of the task with the environment's key."""
-        (queue, *_) = list_queues(environment_id=self.environment_id, page=1, size=10).rows
-        return self.author.post(f"/api/v1/queues/{queue.id}/{action}", body)
+        return self.author.post(f"/api/v1/queues/{self.queue_id}/{action}", body)
 
     def begun(self, slug: str) -> str:
         """Begin a deployment with another task and register it; give its id."""
@@ -153,6 +158,14 @@ def _room(path: str, fields: dict[str, str], *rows: str) -> Write:
 _NEW_ORGANIZATION = ("organization created", "key created")
 _NEW_GROUP = {"name": "new", "workloadType": "CONTAINER", "region": "new"}
 _MOVE = {"region": REGION, "to": "CONTAINER", "dryRun": False}
+
+
+_BULK_REPLAY = {"action": "replay", "filter": {"status": "QUEUED"}}
+
+
+def _newest_bulk() -> str:
+    """Give the bulk action that was begun last."""
+    return str(rows_of("SELECT max(id) FROM runs_bulkaction")[0][0])
 
 
 def _give_up_templates(stage: Stage) -> None:
@@ -268,6 +281,17 @@ WRITES: Final[Mapping[str, Write]] = {
         prepare=lambda stage: stage.queue("concurrency/override", {"concurrencyLimit": 2}),
         has_reason=False,
     ),
+    "POST /api/v1/bulk-actions": Write(
+        lambda stage: stage.author.post("/api/v1/bulk-actions", _BULK_REPLAY),
+        _rows("bulk_action begun"),
+        has_reason=False,
+    ),
+    "POST /api/v1/bulk-actions/{bulk_action_id}/abort": Write(
+        lambda stage: stage.author.post(f"/api/v1/bulk-actions/{_newest_bulk()}/abort", {}),
+        _rows("bulk_action aborted"),
+        prepare=lambda stage: stage.author.post("/api/v1/bulk-actions", _BULK_REPLAY),
+        has_reason=False,
+    ),
     "POST /api/v2/deployments/{deployment_id}/finalize": Write(
         lambda stage: stage.author.finalize(_waiting_deployment(stage)),
         _rows("environment currentVersion"),
@@ -300,6 +324,25 @@ WRITES: Final[Mapping[str, Write]] = {
         has_reason=False,
     ),
     # members' pages
+    "/orgs/*/*/bulk/new": _room(
+        "bulk/new", {"action": "replay", "status": "queued"}, "bulk_action begun"
+    ),
+    "/orgs/*/*/bulk/*/abort": Write(
+        lambda stage: stage.room(f"bulk/{_newest_bulk()}/abort"),
+        _rows("bulk_action aborted"),
+        prepare=lambda stage: stage.room("bulk/new", action="replay", status="queued"),
+        has_reason=False,
+    ),
+    "/orgs/*/*/queues/*/pause": Write(
+        lambda stage: stage.room(f"queues/{stage.queue_id}/pause", do="pause"),
+        _rows("queue paused"),
+        has_reason=False,
+    ),
+    "/orgs/*/*/queues/*/limit": Write(
+        lambda stage: stage.room(f"queues/{stage.queue_id}/limit", limit="3"),
+        _rows("queue concurrencyOverride"),
+        has_reason=False,
+    ),
     "/orgs/*/*/deployments/*/promote": Write(
         lambda stage: stage.room(
             f"deployments/{_first_deployment(stage)}/promote", current=_current_version(stage)
@@ -338,6 +381,9 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     "/orgs/*/*/settings/projects": _room(
         "settings/projects", {"name": "Another"}, "project created", "key created"
+    ),
+    "/orgs/*/*/settings/projects/*/preview": _room(
+        "settings/projects/{ref}/preview", {"type": "PREVIEW"}, "environment created", "key created"
     ),
     "/tokens": Write(
         lambda stage: stage.post("/tokens", name="another", seen=_newest_token(stage)),
@@ -399,6 +445,11 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     # commands
     "create_staff": Write(lambda _stage: _create_staff(), _rows("user created"), has_reason=False),
+    "kill_migration": Write(
+        lambda _stage: call_command("kill_migration", reason=REASON, stdout=StringIO()),
+        _rows("global computeMigrationEnabled"),
+        has_reason=False,
+    ),
     "label_regions": Write(
         lambda stage: call_command(
             "label_regions", "spare=other", apply=True, reason=REASON, stdout=StringIO()

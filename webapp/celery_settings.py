@@ -40,6 +40,8 @@ RECONCILE_EVERY_S = {
     "compare_books": 60.0,
     "forget_old_runs": 60.0,
     "forget_old_batches": 60.0,
+    "forget_old_bulk_actions": 60.0,
+    "work_bulk_actions": 1.0,
     "end_late_deployments": 60.0,
     "repair_compute_templates": 5.0,
     "request_missing_templates": 5.0,

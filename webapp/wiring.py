@@ -7,6 +7,7 @@ up to which revision. `start_web` is for those that runners talk to.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Final
 
 from celery.signals import worker_init, worker_shutdown
@@ -37,7 +38,9 @@ from runs.services.presence import note_presence
 from runs.services.wakeups import CHANNEL_PREFIX, hear_ready, look_everywhere
 from runs.tasks import send_template_build, wake_release
 from tenants.entitlements.access import REFRESHER, start_refreshing
+from tenants.key_uses import EVERY, store_key_uses
 from webapp import celery_app
+from webapp.fleet_metrics import expose_fleet
 from webapp.reconciler_metrics import expose_reconcilers
 from webapp.template_metrics import expose_templates
 from webapp.tracing import start_tracing
@@ -49,6 +52,13 @@ PRESENCE: ReloadingRegistry[float] = ReloadingRegistry(
     note_presence,
     interval_ms=PRESENCE_INTERVAL_MS,
     retry_cap_s=2.0,  # runs wait for it after an outage
+    release=release_connections,
+)
+
+KEY_USE: ReloadingRegistry[int] = ReloadingRegistry(
+    "key-uses",
+    store_key_uses,
+    interval_ms=EVERY // timedelta(milliseconds=1),
     release=release_connections,
 )
 
@@ -83,10 +93,12 @@ def start_web() -> None:
     """Start, and note from now on that runners can be heard here."""
     start()
     PRESENCE.start()
+    KEY_USE.start()
     start_refreshing()
     POPULATION.start()
     expose_reconcilers()
     expose_templates()
+    expose_fleet()
     start_tracing(settings.ENV.otlp_endpoint, process=settings.ENV.process_name)
 
 
@@ -94,6 +106,7 @@ def stop() -> None:
     """End what `start` or `start_web` began."""
     REFRESHER.stop()
     POPULATION.stop()
+    KEY_USE.stop()
     PRESENCE.stop()
     REPORTER.stop()
     LIVENESS.stop()

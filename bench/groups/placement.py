@@ -29,6 +29,7 @@ from runs.placement import (
     PlacementRegions,
     Why,
     decide_placement,
+    new_tuple,
     routes_of,
 )
 from tenants.credentials import CallerOrganization
@@ -145,7 +146,7 @@ def _our_decide() -> Callable[[Sequence[CallerOrganization]], list[Placement]]:
     def decide(organizations: Sequence[CallerOrganization]) -> list[Placement]:
         return [
             decide_placement(
-                tuple.__new__(  # as `runs/base.py` makes it, with the flags of this moment
+                new_tuple(  # as `runs/base.py` makes it, with the flags of this moment
                     PlacementInput,
                     (
                         organization,

@@ -17,6 +17,7 @@ import psycopg
 from bench.backlog import Backlog, Model, take_model
 from bench.consumer import Consumer
 from bench.figures import median, slowdown
+from bench.lists import measure_lists
 from bench.moves import measure_moves
 from bench.rows import Row, measured
 from bench.stack import Stack, started_stack
@@ -82,6 +83,7 @@ def measure(choices: Choices) -> list[Row]:
         rows = _sizes(world, million)
         rows.append(_blocked(world, million))
         rows.append(_moved(world))
+        rows += _listed(world)
     return rows
 
 
@@ -153,6 +155,13 @@ def _moved(world: World) -> Row:
     """Move a backlog in a database of its own."""
     url = world.stack.copy_database("moving")
     return measure_moves(world.stack, url, world.backlog(url, world.acme))
+
+
+def _listed(world: World) -> list[Row]:
+    """List the runs of a database of its own."""
+    url = world.stack.copy_database("lists")
+    key = world.stack.keys["acme"]
+    return measure_lists(world.stack, url, world.backlog(url, world.acme), key)
 
 
 def _in_turns(sides: Sequence[Side]) -> list[list[float]]:

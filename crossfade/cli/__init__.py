@@ -1,4 +1,4 @@
-"""The command line: `crossfade deploy | trigger | runs | dev`."""
+"""The command line: `crossfade deploy | trigger | runs | dev | whoami`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _UNKNOWN_KEY = 401
+_UNKNOWN_THING = 404
 _UNREAD = 141  # as a shell reports a program whose reader went away
 
 
@@ -42,6 +43,8 @@ def _told(error: ApiError, environment: CliEnvironment) -> str:
     text = f"{error.request}: {error}" if error.request else str(error)
     if error.status == _UNKNOWN_KEY:
         return f"{text}; {environment.api_url} does not know this key"
+    if error.status == _UNKNOWN_THING:
+        return f"{text}; `crossfade whoami` says which environment was asked"
     return text
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crossfade.cli.console import CommandFailed
+from crossfade.cli.source import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from crossfade.cli.source import SourceFile
 
 LARGEST_BYTES = 200 * 1024 * 1024
+MOST_FILES = 50_000  # what runs unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,21 @@ class Archive:
 def build_archive(files: Sequence[SourceFile]) -> Archive:
     """Pack files: sorted, without times, owners or permissions but the executable bit.
 
-    **Raises** CommandFailed when it is larger than the platform takes, naming the largest files.
+    **Raises** CommandFailed when it is more than the platform takes, naming the largest files, and
+    for one that cannot be read.
     """
+    try:
+        return _packed(files)
+    except OSError as error:
+        raise unreadable(error) from error
+
+
+def _packed(files: Sequence[SourceFile]) -> Archive:
+    if len(files) > MOST_FILES:
+        raise CommandFailed(
+            f"these are {len(files)} files, at most {MOST_FILES} are taken; "
+            "leave some out with .crossfadeignore"
+        )
     total = sum(item.path.stat().st_size for item in files)
     if total > 4 * LARGEST_BYTES:
         raise _too_large(files, total)

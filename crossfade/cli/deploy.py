@@ -14,7 +14,7 @@ from crossfade.errors import CrossfadeError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from crossfade.cli.environment import CliEnvironment
@@ -49,6 +49,7 @@ def _deploy(deployments: Deployments, path: Path, progress: Progress) -> dict[st
     built = build(path)
     progress.line(f"tasks: {', '.join(built.task_ids)}")
     progress.step("beginning a version")
+    before = deployments.current_task_ids() or ()
     created = deployments.create(
         content_hash=built.archive.content_hash,
         artifact_digest=built.archive.digest,
@@ -59,7 +60,15 @@ def _deploy(deployments: Deployments, path: Path, progress: Progress) -> dict[st
     progress.line(f"version {version} ({deployment_id})")
     _fill(deployments, deployment_id, built, progress)
     progress.line(f"version {version} is deployed")
+    _name_what_is_gone(before, built.task_ids, progress)
     return {"id": deployment_id, "version": version, "tasks": built.task_ids}
+
+
+def _name_what_is_gone(before: Collection[str], now: Collection[str], progress: Progress) -> None:
+    """Say which tasks the environment had and has no more: a deploy replaces all of them."""
+    gone = sorted(set(before) - set(now))
+    if gone:
+        progress.line(f"no longer deployed: {', '.join(gone)}; new runs of them wait for a version")
 
 
 def _fill(deployments: Deployments, deployment_id: str, built: Build, progress: Progress) -> None:

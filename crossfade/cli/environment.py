@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DEV_PREFIX = "tr_dev_"
-# A person waits: the same number of tries as a program makes, in 3 s in place of 9.
-_RETRIES = RetryPolicy(attempts=5, first_wait_s=0.3)
+# A person waits: the same number of tries as a program makes, in 3 s in place of 9; and what there
+# is not is more often mistyped than on its way.
+_RETRIES = RetryPolicy(attempts=5, first_wait_s=0.3, repeats_missing=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class CliEnvironment:
 
     def client(self) -> Client:
         """Give a client of `TRIGGER_SECRET_KEY`'s environment. **Raises** CommandFailed."""
+        self._check_url()
         if not self.secret_key:
             raise CommandFailed(
                 "TRIGGER_SECRET_KEY is not set; for the local stack: source var/dev.env"
@@ -40,6 +42,7 @@ class CliEnvironment:
 
     def dev_client(self) -> Client:
         """Give a client of the development environment. **Raises** CommandFailed."""
+        self._check_url()
         if not self.dev_secret_key:
             raise CommandFailed(
                 "TRIGGER_DEV_SECRET_KEY is not set; `crossfade dev` works with the key of a "
@@ -58,6 +61,12 @@ class CliEnvironment:
                 f"TRIGGER_API_URL is {self.api_url!r}; an address begins with http:// or https://"
             )
         return Client(self.api_url, key, retries=_RETRIES, source="cli")
+
+    def _check_url(self) -> None:
+        if not self.api_url.startswith(("http://", "https://")):
+            raise CommandFailed(
+                f"TRIGGER_API_URL is {self.api_url!r}; it begins with http:// or https://"
+            )
 
 
 def read_cli_environment(env: Mapping[str, str]) -> CliEnvironment:

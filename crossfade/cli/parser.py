@@ -23,12 +23,35 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="crossfade", description="Deploy, trigger and follow tasks.", epilog=_ENVIRONMENT
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version, and end")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_deploy(commands)
     _add_trigger(commands)
     _add_runs(commands)
     _add_dev(commands)
+    _add_whoami(commands)
     return parser.parse_args(arguments)
+
+
+class _Version(argparse.Action):
+    """Print the installed version; it is looked up when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print it and end."""
+        version: str = import_module("crossfade.cli.indexing").package_version()
+        print(f"crossfade {version}")
+        parser.exit()
+
+
+def _id(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
+def _status(text: str) -> str:
+    """Give a status as the wire has it, whichever way it was typed."""
+    return text.upper().replace("-", "_")
 
 
 def _command(module: str, function: str) -> Callable[[argparse.Namespace, CliEnvironment], int]:
@@ -47,7 +70,7 @@ def _add_deploy(commands: Any) -> None:
 
 def _add_trigger(commands: Any) -> None:
     trigger = commands.add_parser("trigger", help="trigger a run of a task")
-    trigger.add_argument("task", help="the task's id")
+    trigger.add_argument("task", type=_id, help="the task's id")
     payload = trigger.add_mutually_exclusive_group()
     payload.add_argument("--payload", metavar="JSON", help="the payload")
     payload.add_argument("--payload-file", type=Path, help="a file with it; - reads stdin")
@@ -71,7 +94,10 @@ def _add_runs(commands: Any) -> None:
     actions = runs.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="list runs, newest first")
     listing.add_argument("--limit", type=int, default=25, help="how many at most (default 25)")
-    for name in ("status", "task", "tag", "region", "queue", "version"):
+    listing.add_argument(
+        "--status", action="append", type=_status, default=[], help="may be given again"
+    )
+    for name in ("task", "tag", "region", "queue", "version"):
         listing.add_argument(f"--{name}", action="append", default=[], help="may be given again")
     listing.set_defaults(command=_command("runs", "list_runs"))
     for name, text in (
@@ -81,7 +107,7 @@ def _add_runs(commands: Any) -> None:
         ("logs", "print what a run wrote"),
     ):
         action = actions.add_parser(name, help=text)
-        action.add_argument("run", help="the run's id")
+        action.add_argument("run", type=_id, help="the run's id")
         action.set_defaults(command=_command("runs", f"{name}_run"))
     actions.choices["replay"].add_argument("--region", help="where it should run now")
     logs = actions.choices["logs"]
@@ -94,3 +120,8 @@ def _add_dev(commands: Any) -> None:
     dev.add_argument("path", type=Path, help="a Python file, a package, or a folder of modules")
     dev.add_argument("--concurrency", type=int, default=4, help="runs at once (default 4)")
     dev.set_defaults(command=_command("dev", "dev"))
+
+
+def _add_whoami(commands: Any) -> None:
+    whoami = commands.add_parser("whoami", help="print which environment the key opens")
+    whoami.set_defaults(command=_command("whoami", "whoami"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from crossfade.cli.console import CommandFailed
 from crossfade.cli.ignore import IGNORE_FILE, Rule, is_ignored, rules_for
@@ -37,8 +37,7 @@ def collect_files(path: Path) -> tuple[SourceFile, ...]:
     if not path.is_dir():
         raise CommandFailed(f"{path} does not exist")
     is_package = (path / "__init__.py").is_file()
-    ignore_file = path / IGNORE_FILE
-    rules = rules_for(ignore_file.read_text("utf-8") if ignore_file.is_file() else "")
+    rules = rules_for(_ignore_text(path / IGNORE_FILE))
     prefix = f"{path.name}/" if is_package else ""
     found = [SourceFile(prefix + name, path / name) for name in _walk(path, rules)]
     if is_package:
@@ -46,6 +45,26 @@ def collect_files(path: Path) -> tuple[SourceFile, ...]:
         if beside is not None:
             found.append(SourceFile(REQUIREMENTS, beside / REQUIREMENTS))
     return tuple(sorted(found))
+
+
+def unreadable(error: OSError) -> CommandFailed:
+    """Give what a person is told of a file or folder that cannot be read."""
+    return CommandFailed(f"{error.filename} cannot be read: {error.strerror}")
+
+
+def _ignore_text(file: Path) -> str:
+    if not file.is_file():
+        return ""
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise unreadable(error) from error
+    except UnicodeDecodeError as error:
+        raise CommandFailed(f"{file} is no text in UTF-8: {error.reason}") from error
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise unreadable(error)
 
 
 def _of_file(path: Path) -> Iterator[SourceFile]:
@@ -57,7 +76,7 @@ def _of_file(path: Path) -> Iterator[SourceFile]:
 
 
 def _walk(top: Path, rules: tuple[Rule, ...]) -> Iterator[str]:
-    for folder, folders, names in os.walk(top):
+    for folder, folders, names in os.walk(top, onerror=_refuse):
         relative = os.path.relpath(folder, top).replace(os.sep, "/")
         prefix = "" if relative == "." else f"{relative}/"
         folders[:] = [

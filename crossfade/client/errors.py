@@ -34,7 +34,8 @@ class ApiError(CrossfadeError):
         request: str = "",
         wait_s: float | None = None,
     ) -> None:
-        named = "; ".join(f"{item.get('key')}: {item.get('message')}" for item in problems)
+        sentences = (f"{item.get('key')}: {item.get('message')}" for item in problems)
+        named = "; ".join(one for one in sentences if one not in error)  # it often is the first
         super().__init__(f"HTTP {status}: {error}" + (f" ({named})" if named else ""))
         self.status = status
         self.error = error

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _RETRIED = frozenset({408, 409, 429})
+_NOT_FOUND = 404
 _TOO_MANY = 429
 _FIRST_SERVER_ERROR = 500
 _LONGEST_ASKED_S = 120.0  # whoever asks for more is asked again sooner
@@ -27,6 +28,7 @@ class RetryPolicy:
     first_wait_s: float = 1.0
     factor: float = 1.6
     longest_wait_s: float = 30.0
+    repeats_missing: bool = True  # whether a 404 that may be repeated is
 
     def wait_s(self, attempt: int) -> float:
         """Give the wait after try number `attempt`, from 1."""
@@ -48,7 +50,8 @@ def decide_wait_s(
 
     **Args** `attempt` the number of the try that ended so, from 1; `jitter` in [0, 1).
     """
-    if attempt >= policy.attempts or not _is_worth_repeating(outcome):
+    is_missing = outcome.status == _NOT_FOUND and not policy.repeats_missing
+    if attempt >= policy.attempts or is_missing or not _is_worth_repeating(outcome):
         return None
     reset_ms = outcome.headers.get("x-ratelimit-reset", "")
     if outcome.status == _TOO_MANY and reset_ms.isdecimal() and float(reset_ms) > now_ms:

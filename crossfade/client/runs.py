@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from crossfade.durations import seconds_for_duration
+from crossfade.errors import InvalidOption
 from crossfade.strict_json import check_json
 
 if TYPE_CHECKING:
@@ -104,7 +106,11 @@ def read_run(wire: dict[str, Any]) -> Run:
 
 
 def trigger_body(payload: Any, options: TriggerOptions) -> dict[str, Any]:
-    """Give the body of a trigger. **Raises** NotJson for a payload or metadata that is not."""
+    """Give the body of a trigger.
+
+    **Raises** NotJson for a payload or metadata that is not, InvalidOption for a delay that is no
+    time.
+    """
     body: dict[str, Any] = {}
     if payload is not None:
         check_json(payload, name="payload")
@@ -167,4 +173,15 @@ def _wire_delay(delay: str | datetime | timedelta) -> str:
         if delay.tzinfo is None:
             raise TypeError("delay is a datetime without a time zone")
         return delay.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if seconds_for_duration(delay) is None and not _is_date(delay):
+        # The platform takes what it cannot read for "now", which is never what was meant.
+        raise InvalidOption(f"delay: {delay!r} is neither a duration such as 10m nor an ISO date")
     return delay
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

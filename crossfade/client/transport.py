@@ -206,6 +206,8 @@ def _api_error(response: httpx.Response) -> ApiError:
 
 def _text_of(response: httpx.Response) -> str:
     """Give what an answer without an error of ours says; whoever sends a page is no platform."""
+    if response.has_redirect_location:  # a key is not carried to wherever somebody points
+        return f"it is to be found at {response.headers['location']}; is this the right address?"
     if "html" in response.headers.get("content-type", ""):
         return "a web page came in place of an answer; is this the platform's address?"
     return response.text[:300].strip() or "no message"

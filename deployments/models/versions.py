@@ -74,6 +74,7 @@ class Deployment(models.Model):
     external_id = models.CharField(max_length=MAX_NAME, null=True)  # the author's name for it
     triggered_via = models.CharField(max_length=MAX_NAME, null=True)
     created_by = models.TextField(null=True)  # the actor who began it, as in the audit
+    request_key = models.TextField(null=True)  # of the call that began it; its repeat gets it again
     skip_promotion = models.BooleanField(default=False)  # finalize leaves the current version
     error = models.JSONField(null=True)  # {name, message, stack?, stderr?} of a failure
     created_at = models.DateTimeField()
@@ -97,6 +98,11 @@ class Deployment(models.Model):
                 fields=["environment", "external_id"],
                 condition=Q(external_id__isnull=False) & Q(status__in=UNFINISHED_STATES),
                 name="deployments_deployment_one_unfinished_external_id",
+            ),
+            models.UniqueConstraint(
+                fields=["environment", "request_key"],
+                condition=Q(request_key__isnull=False),
+                name="deployments_deployment_once_a_request",
             ),
             models.CheckConstraint(
                 condition=Q(status__in=[state.value for state in DeploymentState]),

@@ -1,6 +1,7 @@
 """The tables of runs; Django finds models here. Nothing outside `runs` imports them."""
 
 from runs.models.batch import Batch, BatchBucket, BatchItem, BatchKey
+from runs.models.bulk import BulkAction, BulkActionRun
 from runs.models.load import HourlyCount
 from runs.models.queue import (
     DelayedEntry,
@@ -21,6 +22,8 @@ __all__ = [
     "BatchBucket",
     "BatchItem",
     "BatchKey",
+    "BulkAction",
+    "BulkActionRun",
     "DelayedEntry",
     "EnvironmentSlots",
     "EnvironmentTurn",

@@ -8,6 +8,7 @@ and worker groups are never deleted while runs name them.
 from __future__ import annotations
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
 
@@ -98,6 +99,10 @@ class TaskRun(models.Model):
     class Meta:
         indexes = [
             models.Index("environment_id", models.F("id").desc(), name="runs_by_environment"),
+            models.Index("environment_id", "task_slug", models.F("id").desc(), name="runs_by_task"),
+            # Runs without tags are not in it. Entries are written at once: put off, they would be
+            # written together by some later trigger, which waits for it.
+            GinIndex(fields=["tags"], name="runs_by_tag", fastupdate=False, condition=~Q(tags=[])),
             models.Index(
                 "parent_run_id", name="runs_by_parent", condition=Q(parent_run_id__isnull=False)
             ),

@@ -17,13 +17,20 @@ from tenants.errors import Refused
 
 
 def replay_run(
-    caller: Caller, *, run_id: str, region: str | None, source: str, now: datetime
+    caller: Caller,
+    *,
+    run_id: str,
+    region: str | None,
+    source: str,
+    now: datetime,
+    request_key: str | None = None,
 ) -> Triggered:
     """Trigger a new run with what this one was given; its placement is decided anew.
 
     Copied: task, payload, tags, metadata as given, queue, concurrency key, machine, test. Not:
     delay, ttl, keys, priority, attempts, version. The region is the one named here, else the
-    MicroVM group that was chosen, else the run's geography. Raise `RunNotFound`, or `Refused` for a
+    MicroVM group that was chosen, else the run's geography. A request key makes a repeat of the
+    call give the run of the first. Raise `RunNotFound`, or `Refused` for a
     region that is no longer available.
     """
     run = get_run(environment_id=caller.environment.id, run_id=run_id)
@@ -42,6 +49,7 @@ def replay_run(
         region=region or _region_of(caller, run),
         replay_of_id=run.id,
         trigger_source=source,
+        request_key=request_key,
     )
     return trigger_run(caller, call, now=now)
 

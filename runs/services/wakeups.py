@@ -2,7 +2,8 @@
 
 A wake-up is only a hint: whoever misses it looks again by itself. This process is told at once;
 the others through Redis by a small thread that sends each queue's name once per moment, so that a
-burst of triggers costs a burst of nothing.
+burst of triggers costs a burst of nothing. The moments of a burst grow longer: sending, and hearing
+of it in every process, would else cost as much as an eighth of the triggers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 CHANNEL_PREFIX = "crossfade:ready:"
 TIMEOUT_S = 2.0
 GATHER_S = 0.01
+LONGEST_GATHER_S = 0.05  # so late do others hear of what comes in a burst
 
 
 class ReadyBoard:
@@ -59,6 +61,15 @@ class ReadyBoard:
             )
 
 
+def next_rest_s(rest_s: float, *, goes_on: bool) -> float:
+    """Give how long to gather after the next sending; longer while a burst goes on.
+
+    >>> next_rest_s(0.01, goes_on=True), next_rest_s(0.04, goes_on=True)
+    (0.02, 0.05)
+    """
+    return min(rest_s * 2, LONGEST_GATHER_S) if goes_on else GATHER_S
+
+
 class Announcer:
     """Sends announcements to the other processes; what piles up meanwhile goes out once."""
 
@@ -82,13 +93,15 @@ class Announcer:
                 self._thread.start()
 
     def _send(self) -> None:
+        rest_s = GATHER_S
         while True:
             queues = {self._pending.get()}
             while not self._pending.empty():
                 queues.add(self._pending.get())
             self._publish_all(queues)
             # The first of a burst goes out at once; the rest of it gathers here.
-            self._resting.wait(GATHER_S)
+            self._resting.wait(rest_s)
+            rest_s = next_rest_s(rest_s, goes_on=not self._pending.empty())
 
     def _publish_all(self, queues: Iterable[str]) -> None:
         for queue in queues:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from django.conf import settings
 from playwright.sync_api import expect
 
 from flags.selectors import get_global_values
@@ -60,3 +61,33 @@ def test_the_control_room_keeps_itself_fresh_in_place(operator: Operator) -> Non
         return top_of_changes(page)
 
     assert operator.act(story) == before
+
+
+def test_a_page_that_gets_no_answer_says_so_until_it_does(operator: Operator) -> None:
+    """Old facts are never shown as if they were of now; when the network is back, all is as before."""
+    operator.open("/admin/migration/")
+
+    def story(page: Page) -> None:
+        stale = page.get_by_test_id("stale")
+        expect(stale).to_be_hidden()
+        page.context.set_offline(True)
+        expect(stale).to_contain_text(re.compile(r"since \d\d:\d\d:\d\d UTC"), timeout=REFRESHED_MS)
+        expect(stale).to_be_visible()
+        page.context.set_offline(False)
+        expect(stale).to_be_hidden(timeout=REFRESHED_MS)
+
+    operator.act(story)
+    assert operator.complaints
+    operator.complaints.clear()  # the browser says itself that it was offline
+
+
+def test_a_session_that_ends_leads_to_the_login_and_back(operator: Operator) -> None:
+    """The page does not become half a login page."""
+    operator.open("/admin/migration/")
+
+    def story(page: Page) -> str:
+        page.context.clear_cookies(name=settings.SESSION_COOKIE_NAME)
+        page.wait_for_url("**/login?next=/admin/migration/", timeout=REFRESHED_MS)
+        return page.title()
+
+    assert "Log in" in operator.act(story)

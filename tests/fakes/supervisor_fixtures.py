@@ -22,15 +22,21 @@ from tests.fakes.worker_platform import FakePlatform
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from tests.servers import Servers
+
 IMAGE = "crossfade/proj_x:1-abc"
 FIRST_UID = 62_000
 UIDS_PER_WORKER = 300
 
 
 @pytest.fixture(scope="session")
-def shared_dir() -> Generator[Path, None, None]:
-    """Give a folder every user can reach, which keeps the interpreter's copy for the session."""
-    folder = Path(tempfile.mkdtemp(prefix="crossfade-supervisor-"))
+def shared_dir(servers: Servers) -> Generator[Path, None, None]:
+    """Give a folder every user can reach, which keeps the interpreter's copy for the session.
+
+    It is the suite's: what a killed one leaves is removed by the next.
+    """
+    folder = servers.folder / "supervisors"
+    folder.mkdir()
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)

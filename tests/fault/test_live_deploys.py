@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-REQUIRE = "computeMigrationRequireTemplate"
 LONG_S = 120.0
 
 # Its import lasts until the gate is opened; the command line, which is told to, does not wait.
@@ -41,27 +40,6 @@ def gated(payload):
     """Say which version this is."""
     return {version!r}
 '''
-
-
-@pytest.fixture
-def enrolled(live_stack: LiveStack) -> Iterator[str]:
-    """Give the production key of an organization whose deploys wait for their templates."""
-    made = live_stack.ask(
-        "POST",
-        "/admin/api/v1/orgs",
-        {"title": "Deploys", "plan": "paid"},
-        key=live_stack.admin_token,
-        status=201,
-    )
-    live_stack.set_flag(made["slug"], "computeMigrationEnabled", value=True)
-    set_required(live_stack, value=True)
-    yield next(one["apiKey"] for one in made["environments"] if one["slug"] == "prod")
-    set_required(live_stack, value=None)
-
-
-def set_required(stack: LiveStack, *, value: bool | None) -> None:
-    """Let deploys of enrolled organizations wait, or not."""
-    stack.ask("POST", "/admin/api/v1/feature-flags", {REQUIRE: value}, key=stack.admin_token)
 
 
 @contextmanager
@@ -95,23 +73,23 @@ def built(stack: LiveStack, version: str) -> Counter[tuple[Any, ...]]:
     expects="the deploy goes through with its template ready; nothing is built twice",
 )
 def test_a_waiting_deploy_survives(
-    live_stack: LiveStack, enrolled: str, shared_file: Path, process: str
+    live_stack: LiveStack, requiring: dict[str, str], shared_file: Path, process: str
 ) -> None:
     """The author sees one deploy that takes a little longer; the version runs on MicroVMs."""
-    gate = shared_file.parent
+    key, gate = requiring["prod"], shared_file.parent
     code = gate / "code"
     code.mkdir(mode=0o755)
     (code / "tasks.py").write_text(SOURCE.format(folder=str(gate), version=process))
-    with deploying(live_stack, enrolled, code) as deploy:
+    with deploying(live_stack, key, code) as deploy:
         wait_until((gate / "waits").exists, timeout_s=LONG_S, what="the template is being built")
         live_stack.kill(process)
         (gate / "open").touch()
         out, err = deploy.communicate(timeout=LONG_S)
     assert deploy.returncode == 0, err
     done = json.loads(out)
-    deployment = live_stack.ask("GET", f"/api/v1/deployments/{done['id']}", key=enrolled)
+    deployment = live_stack.ask("GET", f"/api/v1/deployments/{done['id']}", key=key)
     assert deployment["status"] == "DEPLOYED"
     assert set(built(live_stack, deployment["imageReference"]).values()) == {1}
-    run_id = live_stack.trigger("gated", key=enrolled)
-    run = live_stack.wait_run(run_id, key=enrolled, timeout_s=LONG_S)
+    run_id = live_stack.trigger("gated", key=key)
+    run = live_stack.wait_run(run_id, key=key, timeout_s=LONG_S)
     assert (run["status"], run["output"]) == ("COMPLETED", process)

@@ -30,7 +30,7 @@ def breaks_of(sql: str) -> list[str]:
     step="upgrade",
     expects="no migration drops, renames or demands what the release before reads or writes",
 )
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)  # indexes that are built beside are refused in one
 def test_migrations_only_add() -> None:
     """The release before works on the schema of this one, so that replicas are replaced in turn.
 

@@ -17,7 +17,7 @@ from deployments.hooks import templates_requested
 from deployments.models.templates import ComputeTemplate
 from deployments.template_reconcilers import repair_compute_templates
 from ledger.connections import release_connections
-from runs.tasks import send_template_build
+from runs.tasks import build_compute_templates, send_template_build
 from tests.deploying import Author, events_in
 from tests.running import change, rows_of
 from tests.servers import Servers, wait_until
@@ -132,6 +132,48 @@ def test_a_killed_worker_leaves_a_claim_that_ends(
     assert build(background=False)
     assert set(states().values()) == {"READY"}
     assert status_of(started) == "DEPLOYED"
+
+
+@pytest.fixture
+def four_due(author: Author, tenant: Tenant) -> list[tuple[str, str]]:
+    """Give four versions whose templates are due."""
+    enroll(tenant)
+    for _ in range(4):
+        assert author.finalize(deploying(author)["id"]).status_code == 200
+    return list(ComputeTemplate.objects.values_list("worker_id", "region").distinct())
+
+
+@pytest.mark.fault(
+    kills="the gateway hangs, and many templates are due",
+    step="its template is being built",
+    expects="two jobs of a worker wait for it; its other threads do everything else",
+)
+def test_a_gateway_that_hangs_holds_two_threads(
+    four_due: list[tuple[str, str]], gateway: TemplateGateway
+) -> None:
+    """A job that finds no place is over at once, and who has one does its work in its stead."""
+    gateway.script = ["hang", "hang"]
+    with ThreadPoolExecutor(4) as pool:
+        first = [pool.submit(_job, *due) for due in four_due[:2]]
+        wait_until(lambda: len(gateway.requests) == 2, what="two of them wait")
+        others = [pool.submit(_job, *due) for due in four_due[2:]]
+        assert [job.result(20) for job in others] == [0, 0]
+        assert len(gateway.requests) == 2
+        gateway.release.set()
+        assert sum(job.result(20) for job in first) >= 4
+    asked = ComputeTemplate.objects.filter(status="BUILDING").values_list("worker_id", flat=True)
+    assert {worker_id for worker_id, _ in four_due[2:]} <= set(asked)
+
+
+def test_one_job_asks_for_all_that_is_due(
+    four_due: list[tuple[str, str]], gateway: TemplateGateway
+) -> None:
+    """Its own version goes first; whatever else waits needs no message."""
+    assert build_compute_templates(*four_due[3]) == 4
+    images = {row.worker_id: row.image for row in ComputeTemplate.objects.all()}
+    assert gateway.requests[0]["image"] == images[four_due[3][0]]
+    assert len({request["image"] for request in gateway.requests}) == 4
+    assert build_compute_templates(*four_due[0]) == 0
 
 
 @pytest.mark.fault(
@@ -257,6 +299,13 @@ class TestPlaces:
 
 def _with_places(env: Any, places: int) -> Any:
     return replace(env, templates=replace(env.templates, max_waiting_deploys=places))
+
+
+def _job(worker_id: str, region: str) -> int:
+    try:
+        return build_compute_templates(worker_id, region)
+    finally:
+        release_connections()
 
 
 def _finalized(author: Author, deployment_id: str) -> int:

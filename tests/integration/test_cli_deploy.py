@@ -49,9 +49,10 @@ def test_a_deploy_from_begin_to_end(tmp_path: Path) -> None:
         "tasks": ["one", "two-words"],
     }
     assert [path for _, path, _ in platform.asked] == [
+        "/api/v1/deployments/current",
         "/api/v1/deployments",
         "/api/v1/artifacts",
-        f"/uploads/{platform.asked[1][2]['digest']}",
+        f"/uploads/{platform.asked[2][2]['digest']}",
         "/api/v1/deployments/deployment_1/background-workers",
         "/api/v3/deployments/deployment_1/finalize",
     ]
@@ -63,6 +64,19 @@ def test_a_deploy_from_begin_to_end(tmp_path: Path) -> None:
         "MANAGED", "python", digest, "BUILDING",
     )  # fmt: skip
     assert "nearly" in said.err
+
+
+def test_tasks_that_are_gone_are_named(tmp_path: Path) -> None:
+    """A deployment replaces all tasks, which is easily missed with one file of many."""
+    write_task(tmp_path, TASKS)
+    tasks = [{"slug": name} for name in ("one", "report", "hello")]
+    before = {"id": "deployment_0", "worker": {"tasks": tasks}}
+    platform = FakePlatform(deployments={"deployment_0": before}, current="deployment_0")
+    with serving_rest(platform) as url:
+        said = crossfade("deploy", str(tmp_path), url=url)
+    assert said.code == 0
+    told = "no longer deployed: hello, report; new runs of them wait for a version"
+    assert said.err.count(told) == 1
 
 
 def test_tasks_are_registered_with_their_settings(tmp_path: Path) -> None:

@@ -175,6 +175,7 @@ def test_an_end_that_came_meanwhile_is_told_with_its_own_reason(tmp_path: Path) 
     ("url", "said"),
     [
         ("127.0.0.1:8030", "TRIGGER_API_URL is '127.0.0.1:8030'"),
+        ("{url}/moved", "HTTP 301: it is to be found at https://else.where/"),
         ("{url}/page", "a web page came in place of an answer; is this the platform's address?"),
     ],
 )

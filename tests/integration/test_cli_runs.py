@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from crossfade.cli.parser import parse
+from crossfade.client.errors import ApiError
 from tests.command_line import command_environment, crossfade
 from tests.fake_rest_api import DEV_KEY, FakePlatform, serving_rest
 
@@ -172,3 +174,78 @@ def test_a_reader_that_goes_away_is_no_failure() -> None:
         )
     os.close(writing)
     assert (said.returncode, "Traceback" in said.stderr) == (141, False)
+
+
+def test_a_key_tells_what_it_opens() -> None:
+    """`whoami` prints environment, project and organization, and where they are."""
+    with serving_rest(FakePlatform()) as url:
+        said = crossfade("whoami", url=url)
+    told = json.loads(said.out)
+    assert (said.code, told["apiUrl"], told["type"]) == (0, url, "PRODUCTION")
+
+
+def test_the_version_is_printed_without_any_key() -> None:
+    """As every command line does."""
+    said = crossfade("--version")
+    assert (said.code, said.out.split()[0]) == (0, "crossfade")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["trigger", "hello", "--delay", "soon"], "delay: 'soon' is neither a duration"),
+        (["trigger", ""], "argument task: is empty"),
+        (["runs", "get", " "], "argument run: is empty"),
+    ],
+)
+def test_what_could_not_be_meant_is_refused_before_it_is_sent(
+    arguments: list[str], sentence: str
+) -> None:
+    """The platform would take such a delay for now, and such an id for another address."""
+    platform = with_task("hello")
+    with serving_rest(platform) as url:
+        said = crossfade(*arguments, url=url)
+    assert said.code != 0
+    assert sentence in said.err
+    assert not platform.runs
+
+
+@pytest.mark.parametrize("delay", ["10m", "2030-01-01", "2030-01-01T10:00:00Z"])
+def test_delays_that_are_meant_are_sent(delay: str) -> None:
+    """A duration, or a date with or without its time."""
+    platform = with_task("hello")
+    with serving_rest(platform) as url:
+        assert crossfade("trigger", "hello", "--delay", delay, url=url).code == 0
+    assert platform.runs["run_1"]["options"]["delay"] == delay
+
+
+def test_an_address_without_its_scheme_is_named() -> None:
+    """Not taken for a stack that is down."""
+    said = crossfade("runs", "list", url="localhost:8030")
+    assert said.code == 1
+    assert "TRIGGER_API_URL is 'localhost:8030'; it begins with http:// or https://" in said.err
+    assert "make run" not in said.err
+
+
+def test_a_run_that_is_not_there_is_said_at_once() -> None:
+    """Without asking again, and with a word about which environment was asked."""
+    platform = FakePlatform()
+    with serving_rest(platform) as url:
+        said = crossfade("runs", "get", "run_nobodys", url=url)
+    assert said.code == 1
+    assert "`crossfade whoami` says which environment was asked" in said.err
+    assert sum("run_nobodys" in path for _, path, _ in platform.asked) == 1
+
+
+def test_statuses_are_taken_as_they_are_typed() -> None:
+    """In small letters and with dashes, as the dashboard's addresses have them."""
+    parsed = parse(["runs", "list", "--status", "system-failure", "--status", "QUEUED"])
+    assert parsed.status == ["SYSTEM_FAILURE", "QUEUED"]
+
+
+def test_a_refusal_says_each_sentence_once() -> None:
+    """The first problem is the error itself."""
+    error = ApiError(
+        400, "ttl: no", ({"key": "ttl", "message": "no"}, {"key": "b", "message": "c"})
+    )
+    assert str(error) == "HTTP 400: ttl: no (b: c)"

@@ -118,6 +118,21 @@ def test_shadow_deploys_at_once_and_builds_in_the_background(
     assert not build()
 
 
+def test_gateway_is_told_an_image_without_its_digest(
+    author: Author, tenant: Tenant, gateway: TemplateGateway
+) -> None:
+    """Tags never change what they name, so a template goes by the tag."""
+    enroll(tenant)
+    started = author.start()
+    author.register(started["id"])
+    digest = "sha256:" + "a" * 64
+    assert author.finalize(started["id"], imageDigest=digest).status_code == 200
+    shown = author.get(f"/api/v1/deployments/{started['id']}").json()["imageReference"]
+    assert shown == f"{started['imageTag']}@{digest}"
+    assert build()
+    assert gateway.requests[0]["image"] == started["imageTag"]
+
+
 @pytest.mark.fault(
     kills="a callback comes twice",
     step="its template is being built",

@@ -16,6 +16,7 @@ from deployments.deployment_lines import MAX_LINES, list_lines, note_line
 from deployments.deployment_views import EnvironmentScope
 from deployments.promotion import promote_version
 from deployments.room_selectors import get_deployment_detail
+from deployments.staff_selectors import list_any_deployments
 from ledger.selectors import current_revision, list_audit
 from runs.reconcilers import release_waiting_versions
 from runs.selectors import get_any_run
@@ -64,6 +65,41 @@ def promote(shop: Shop, deployment_id: str, *, current: str) -> str:
     answer = submit(client, f"{path}/promote", current=current)
     assert (answer.status_code, answer["Location"]) == (303, path)
     return text_of(shop, deployment_id, client)
+
+
+# -- calling one off -------------------------------------------------------------------------------
+
+
+def test_a_deploy_under_way_is_called_off(shop: Shop) -> None:
+    """The current version stays, the log says who did it, and whoever deploys is refused after."""
+    author = author_of(shop)
+    current = author.deploy(metadata(task(TASK)))["version"]
+    begun = str(author.start(contentHash="next")["id"])
+    author.register(begun, metadata(task(TASK)))
+    client, path = browser(shop.person), room(shop, begun)
+    assert f"Cancel this deploy Its version is not used. {current} stays" in text_of(shop, begun)
+    answer = submit(client, f"{path}/cancel")
+    assert (answer.status_code, answer["Location"]) == (303, path)
+    text = text_of(shop, begun, client)
+    assert "The deploy is canceled; the current version stays." in text
+    assert "Canceled on its page" in text
+    assert shop.person.email in text
+    assert "Cancel this deploy" not in text
+    assert author.finalize(begun).status_code == 409
+    assert f"New runs use {current}" in text_of(shop)
+
+
+def test_a_deploy_that_is_over_cannot_be_called_off(shop: Shop) -> None:
+    """Its page has no such button, and a late press changes nothing."""
+    author_of(shop).deploy(metadata(task(TASK)))
+    client = browser(shop.person)
+    made = list_any_deployments().rows[0].deployment
+    assert "Cancel this deploy" not in text_of(shop, made.id)
+    submit(client, f"{room(shop, made.id)}/cancel")
+    assert "The deploy was over already" in text_of(shop, made.id, client)
+    other = make_shop()
+    stranger = browser(other.person)
+    assert submit(stranger, f"{room(other, made.id)}/cancel").status_code == 404
 
 
 # -- the list --------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from django.db import connection
 from runs import count_selectors
 from runs.contracts import LogBatch, LogLine
 from runs.count_selectors import STEPS, find_run_counts
-from runs.selectors import LOG_PAGE, RunFilter
+from runs.run_filter import RunFilter
+from runs.selectors import LOG_PAGE
 from runs.services.logs import append_logs
 from runs.states import ExecutionStatus, RunStatus
 from tests.browsing import (

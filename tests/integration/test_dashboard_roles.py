@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from deployments.queue_selectors import list_queues
 from deployments.staff_selectors import list_any_deployments
 from ledger.selectors import current_revision
+from runs.bulk import BulkChoice, NewBulkAction
+from runs.bulk_work import work_bulk_actions
+from runs.services.bulk_actions import create_bulk_action
 from tenants.people_selectors import list_members
 from tenants.permissions import Action, Standing
 from tenants.words import Role
 from tests.access_table import PLACE, ROUTES, Door
 from tests.browsing import REGION, Shop, browser, make_shop, page_of, submit
-from tests.factories import make_person, make_tenant, make_worker_group
+from tests.factories import NOW, ORIGIN, make_person, make_tenant, make_worker_group
 
 if TYPE_CHECKING:
     from django.test import Client
@@ -24,12 +28,18 @@ READING = {name: Action.READ for name in ROUTES if name.startswith(f"GET {PLACE}
 WRITING = {
     "runs/{run_id}/cancel": Action.ACT_ON_RUNS,
     "runs/{run_id}/replay": Action.ACT_ON_RUNS,
+    "bulk/new": Action.ACT_ON_RUNS,
+    "bulk/{bulk_action_id}/abort": Action.ACT_ON_RUNS,
+    "queues/{queue_id}/pause": Action.STEER_QUEUES,
+    "queues/{queue_id}/limit": Action.STEER_QUEUES,
     "deployments/{deployment_id}/promote": Action.CHOOSE_VERSION,
+    "deployments/{deployment_id}/cancel": Action.CHOOSE_VERSION,
     "regions/{ref}": Action.CHOOSE_REGION,
     "keys/new/{environment_id}": Action.MANAGE_KEYS,
     "keys/{key_id}/revoke": Action.MANAGE_KEYS,
     "members/add": Action.MANAGE_MEMBERS,
     "settings/projects": Action.MANAGE_PROJECTS,
+    "settings/projects/{ref}/preview": Action.MANAGE_PROJECTS,
 }
 BY_SERVICE = {"members/{user_id}"}  # whether it may be done depends on whose role becomes which
 BUTTONS = {
@@ -37,6 +47,7 @@ BUTTONS = {
     "members": ("Add to", Action.MANAGE_MEMBERS),
     "settings": ("Make a project", Action.MANAGE_PROJECTS),
     "regions": ("Make north-1 the default", Action.CHOOSE_REGION),
+    "queues": ("Set the limit", Action.STEER_QUEUES),
 }
 
 
@@ -57,6 +68,7 @@ def office() -> Office:
     """Make a tenant with somebody in every role, and another owner elsewhere."""
     shop = make_shop()
     organization = shop.tenant.organization.id
+    production = shop.tenant.environments["prod"].id
     make_worker_group(name="north-1-a", fields={"workload_type": "CONTAINER", "region": "north-1"})
     clients = {
         Standing(role): browser(make_person(member_of=organization, role=role)) for role in Role
@@ -70,7 +82,12 @@ def office() -> Office:
         "ref": shop.tenant.project.ref,
         "environment_id": shop.tenant.environments["stg"].id,
         "key_id": shop.tenant.key_ids["dev"],
+        "queue_id": list_queues(environment_id=production, page=1, size=1).rows[0].id,
     }
+    choice = BulkChoice(environment_ids=(production,), run_ids=(ids["run_id"],))
+    new = NewBulkAction(kind="replay", choice=choice, organization_id=organization)
+    ids["bulk_action_id"] = create_bulk_action(new, now=NOW, **ORIGIN)
+    work_bulk_actions()
     return Office(shop, ids, clients)
 
 

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
+from django.db import connection, transaction
 
 from deployments.routing import find_default_region
 from deployments.worker_groups import set_default_group
@@ -14,12 +15,14 @@ from flags.services import set_organization_flags
 from ledger.selectors import current_revision, list_audit
 from tenants.credentials import Person
 from tenants.key_selectors import list_working_keys
+from tenants.key_uses import KEY_USES
 from tenants.people_selectors import find_role, list_tokens
 from tenants.selectors import find_person_by_token, get_organization
 from tenants.words import Role
 from tests.api_client import ApiClient, json_of
 from tests.browsing import REGION, TASK, Shop, browser, make_shop, page_of, submit
 from tests.factories import (
+    NOW,
     ORIGIN,
     PersonWithToken,
     make_person,
@@ -178,6 +181,63 @@ def test_keys_of_other_tenants_are_not_there(shop: Shop, owner: PersonWithToken)
     path, last4 = shop.room(f"keys/{other.key_ids['prod']}/revoke"), other.keys["prod"][-4:]
     assert submit(client, path, last4=last4).status_code == 404
     assert list_working_keys(other.organization.id, now=datetime.now(UTC)) == before
+
+
+def test_a_key_says_when_it_was_last_used(shop: Shop) -> None:
+    """Requests are noted in memory and stored once in a while; a wrong key is no use of it."""
+    KEY_USES.store(now=NOW)  # what earlier tests noted
+    client, key = browser(shop.person), shop.tenant.keys["prod"]
+    assert "no use of it is known" in page_of(client, shop.room("keys"))
+    for _ in range(3):
+        json_of(ApiClient(key).get("/api/v1/runs"))
+    ApiClient(shop.tenant.keys["stg"] + "x").get("/api/v1/runs")
+    assert KEY_USES.store(now=datetime.now(UTC)) == 1
+    assert KEY_USES.store(now=datetime.now(UTC)) == 0
+    used = {
+        key.environment_id: key.last_used_at
+        for key in list_working_keys(shop.tenant.organization.id, now=datetime.now(UTC))
+    }
+    noted = {one for one, at in used.items() if at is not None}
+    assert noted == {shop.tenant.environments["prod"].id}
+    assert "last used" in page_of(client, shop.room("keys"))
+
+
+def test_a_use_that_cannot_be_stored_stays_noted(shop: Shop) -> None:
+    """A database that does not answer loses none; the next look stores it."""
+    KEY_USES.store(now=NOW)
+    KEY_USES.note(shop.tenant.key_ids["prod"])
+    with (
+        connection.execute_wrapper(_refuse),
+        pytest.raises(ZeroDivisionError),
+        transaction.atomic(),
+    ):
+        KEY_USES.store(now=NOW)
+    assert KEY_USES.store(now=NOW) == 1
+
+
+def _refuse(*_: object) -> None:
+    raise ZeroDivisionError
+
+
+def test_a_preview_environment_is_added_once(shop: Shop, owner: PersonWithToken) -> None:
+    """Its key is shown once and works; it is there to switch to, and there is one per project."""
+    client, ref = browser(owner), shop.tenant.project.ref
+    path = shop.room(f"settings/projects/{ref}/preview")
+    assert "Add a preview environment" in page_of(client, shop.room("settings"))
+    page = submit(client, path, type="PREVIEW").content.decode()
+    (secret,) = SECRET.findall(page)
+    assert secret.startswith("tr_preview_")
+    assert json_of(ApiClient(secret).get("/api/v1/whoami"))["type"] == "PREVIEW"
+    assert "Preview" in page_of(client, shop.room("runs", environment="preview"))
+    assert "Add a preview environment" not in page_of(client, shop.room("settings"))
+    submit(client, path, type="PREVIEW")
+    assert "has a preview environment already" in page_of(client, shop.room("settings"))
+    submit(client, path, type="PRODUCTION")
+    assert "only a preview environment can be added" in page_of(client, shop.room("settings"))
+    assert len(get_organization(shop.tenant.organization.id).environments) == 4
+    other = make_tenant().project.ref
+    foreign = submit(client, shop.room(f"settings/projects/{other}/preview"), type="PREVIEW")
+    assert foreign.status_code == 404
 
 
 # -- members ---------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db
 
+REQUEST_KEY = "x-trigger-request-idempotency-key"
 UNKNOWN = "deployment_0000000000000000000000000"
 
 
@@ -56,6 +57,21 @@ def test_a_deployment_begins_with_the_next_version_of_its_day(author: Author) ->
     assert first["version"].partition(".")[2] == "1"
     assert second["version"].partition(".")[2] == "2"
     assert (first["outcome"], first["isPromoted"]) == ("created", False)
+
+
+def test_a_call_whose_answer_was_lost_begins_one_deployment(
+    author: Author, client: Client, tenant: Tenant
+) -> None:
+    """The same request key gets the same deployment, whatever has become of it; in its environment."""
+    path, body, key = "/api/v1/deployments", {"contentHash": "hash-1"}, {REQUEST_KEY: "once"}
+    first = author.post(path, body, **key).json()
+    assert author.post(path, body, **key).json() == first
+    author.post(f"{path}/{first['id']}/cancel")
+    assert author.post(path, body, **key).json()["id"] == first["id"]
+    other = Author(client, tenant.keys["stg"]).post(path, body, **key).json()
+    fresh = [author.start(), author.start(), author.post(path, body, **{REQUEST_KEY: "2"}).json()]
+    assert len({one["id"] for one in (first, other, *fresh)}) == 5
+    assert len(author.get(path).json()["data"]) == 4
 
 
 def test_a_deployment_with_an_artifact_is_an_image_of_its_content(

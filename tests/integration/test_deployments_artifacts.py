@@ -21,6 +21,7 @@ from deployments.artifacts import (
 from deployments.deployment_errors import ArtifactMismatch
 from tests.deploying import ARCHIVE, Author, digest_of
 from tests.factories import Tenant, make_tenant, make_worker_group
+from webapp.api.artifacts import NOT_STORED, UNSTORED
 
 if TYPE_CHECKING:
     from django.test import Client
@@ -280,3 +281,17 @@ def test_a_second_upload_of_other_bytes_spoils_nothing(tenant: Tenant, stored: P
     with pytest.raises(ArtifactMismatch):
         receive_upload(artifact_id=upload.artifact_id, stream=BytesIO(b"other"), now=NOW)
     assert files_in(stored) == [ARCHIVE]
+
+
+def test_a_folder_that_takes_nothing_is_said(author: Author, stored: Path) -> None:
+    """Full or gone: 503 with what to do, counted for operators, and the same deploy works later."""
+    stored.parent.mkdir(parents=True)
+    stored.write_bytes(b"in the way of the folder")
+    before = UNSTORED._value.get()
+    url = author.announce(ARCHIVE).json()["url"]
+    answer = author.send(url, ARCHIVE)
+    assert answer.status_code == 503
+    assert answer.json() == {"error": NOT_STORED}
+    assert UNSTORED._value.get() == before + 1
+    stored.unlink()
+    assert author.send(url, ARCHIVE).status_code == 204

@@ -161,6 +161,13 @@ def test_deploys_that_race_get_different_versions(tenant: Tenant) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_repeats_of_one_call_that_race_begin_one_deployment(tenant: Tenant) -> None:
+    """A call that is sent again while its first is under way gets what that one begins."""
+    scope = scope_of(tenant)
+    assert len(set(race(lambda _: begin(scope, request_key="once")))) == 1
+
+
+@pytest.mark.django_db(transaction=True)
 def test_finalizing_at_one_moment_happens_once(tenant: Tenant) -> None:
     """Eight callers get the same answer; one revision and one audit row come of it."""
     scope = scope_of(tenant)

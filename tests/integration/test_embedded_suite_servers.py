@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -16,6 +19,7 @@ from redis.retry import Retry
 
 from tests.running import race
 from tests.servers import FOLDER_PREFIX, make_suite_folder
+from tests.web_process import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +38,32 @@ def test_suites_that_start_at_one_moment_have_their_own_folders(tmp_path: Path) 
     assert len(set(made)) == 8
     assert sorted(tmp_path.iterdir()) == sorted(made)
     assert {folder.stat().st_mode & 0o777 for folder in made} == {0o711}
+
+
+FIXTURES = (
+    "from tests.conftest import servers; from tests.fakes.supervisor_fixtures import shared_dir"
+)
+KILLED_SUITE = """
+import os, signal
+def test_dies(shared_dir):
+    (shared_dir / "left").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_suite_leaves_nothing_for_long(tmp_path: Path) -> None:
+    """All it makes for processes of other users lies in its folder, which the next one removes."""
+    (tmp_path / "conftest.py").write_text(FIXTURES)
+    (tmp_path / "test_killed.py").write_text(KILLED_SUITE)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), str(tmp_path)]
+    environment = {**os.environ, "TMPDIR": str(temporary)}  # noqa: TID251 - the edge of the suite
+    ended = subprocess.run(command, env=environment, capture_output=True, check=False, cwd=ROOT)
+    assert ended.returncode == -signal.SIGKILL, ended.stdout + ended.stderr
+    assert len(list(temporary.rglob("left"))) == 1
+    mine = make_suite_folder(temporary)
+    assert list(temporary.iterdir()) == [mine]
 
 
 def test_suite_postgres_takes_only_the_password(postgres_url: str) -> None:

@@ -117,34 +117,27 @@ def test_who_is_enrolled_gets_a_template_and_goes_over_when_it_is_ready(
     assert live_stack.events(GATEWAY, "template.built")
 
 
-TASK = "from crossfade import task\n\n@task\ndef noop(payload):\n    return {number}\n"
+TASK = "from crossfade import task\n\n@task\ndef noop(payload):\n    return 1\n"
 BROKEN = "no-such-package-anywhere @ https://user:hunter2@127.0.0.1:1/none-1.0-py3-none-any.whl\n"
 
 
 def test_a_deploy_that_requires_its_template_waits_for_the_gateway(
-    live_stack: LiveStack, tmp_path: Path
+    live_stack: LiveStack, requiring: dict[str, str], tmp_path: Path
 ) -> None:
     """The command line says what it waits for; what cannot be prepared ends it with its reason.
 
     The version before stays current, and what an address in the requirements holds is not shown.
     """
-    tenant = live_stack.new_tenant()
-    flags, require = "/admin/api/v1/feature-flags", "computeMigrationRequireTemplate"
-    live_stack.ask("POST", flags, {require: True}, key=live_stack.admin_token)
-    live_stack.set_flag(tenant["slug"], "computeMigrationEnabled", value=True)
 
     def deploy(status: int) -> list[str]:
-        said = live_stack.crossfade("deploy", str(tmp_path), key=tenant["prod"], status=status)
+        said = live_stack.crossfade("deploy", str(tmp_path), key=requiring["prod"], status=status)
         assert "hunter2" not in said.stderr
         return said.stderr.splitlines()
 
-    try:
-        (tmp_path / "tasks.py").write_text(TASK.format(number=1))
-        prepared = deploy(0)
-        (tmp_path / "requirements.txt").write_text(BROKEN)
-        failed = deploy(1)
-    finally:
-        live_stack.ask("POST", flags, {require: None}, key=live_stack.admin_token)
+    (tmp_path / "tasks.py").write_text(TASK)
+    prepared = deploy(0)
+    (tmp_path / "requirements.txt").write_text(BROKEN)
+    failed = deploy(1)
     version = prepared[-1].removeprefix("deploy  version ").removesuffix(" is deployed")
     assert prepared[-4:-1] == [
         f"deploy  Finalizing version {version}",
@@ -154,5 +147,5 @@ def test_a_deploy_that_requires_its_template_waits_for_the_gateway(
     (reason,) = [line for line in failed if "could not be prepared" in line]
     assert reason.startswith("error   ")
     assert "small-1x: the requirements could not be installed" in reason
-    current = live_stack.ask("GET", "/api/v1/deployments/current", key=tenant["prod"])
+    current = live_stack.ask("GET", "/api/v1/deployments/current", key=requiring["prod"])
     assert current["version"] == version

@@ -101,7 +101,8 @@ def test_the_page_does_what_it_says(
 
 def _run(blocks: list[Block], world: dict[str, str], database: str, url: str) -> list[str]:
     """Run the commands in one shell and give what each block printed."""
-    script = "\n".join(f"{block.commands}\necho; echo '{MARK}'" for block in blocks)
+    script = 'manage() { python manage.py "$@"; }\n'
+    script += "\n".join(f"{block.commands}\necho; echo '{MARK}'" for block in blocks)
     environment = os.environ | {  # noqa: TID251 - the edge of the test
         **world,
         "DATABASE_URL": database,

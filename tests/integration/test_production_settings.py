@@ -43,13 +43,13 @@ print("strange machine", Client(SERVER_NAME="evil.example").get("/api/v1/runs", 
 """
 
 
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run Python in production."""
     path = os.environ["PATH"]  # noqa: TID251 - the edge of the test
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={**PRODUCTION, "PATH": path, "PYTHONPATH": str(ROOT)},
+        env={**PRODUCTION, **extra, "PATH": path, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -80,6 +80,27 @@ def test_what_production_sends() -> None:
     assert said["behind"] == "TLS 200"
     assert "strange 400" in done.stdout
     assert "strange machine 400" in done.stdout
+
+
+SHOW_PRESETS = """
+import django
+django.setup()
+from deployments.machines import PRESETS
+print(*PRESETS["micro"], *PRESETS["small-1x"])
+"""
+
+
+def test_figures_of_machines_come_from_a_file(tmp_path: Path) -> None:
+    """What it names is what templates are asked for and runs get; one that is broken is named."""
+    file = tmp_path / "presets.json"
+    file.write_text('{"machines": {"micro": {"cpu": 0.75, "memory": 3}}}', encoding="utf-8")
+    done = python("-c", SHOW_PRESETS, MACHINE_PRESETS_OVERRIDE_PATH=str(file))
+    assert done.stdout.split() == ["micro", "0.75", "3.0", "small-1x", "0.5", "0.5"], done.stderr
+    file.write_text('{"machines": {"huge": {"cpu": 1, "memory": 3}}}', encoding="utf-8")
+    for path in (file, tmp_path / "nowhere.json"):
+        refused = python("-c", SHOW_PRESETS, MACHINE_PRESETS_OVERRIDE_PATH=str(path))
+        assert refused.returncode != 0
+        assert "InvalidEnvironment: MACHINE_PRESETS_OVERRIDE_PATH: " in refused.stderr
 
 
 def test_every_host_is_no_host() -> None:

@@ -21,6 +21,7 @@ from tests.factories import NOW, ORIGIN, make_worker_group
 from tests.operating import make_staff
 from tests.running import change
 from tests.templating import (
+    REGION,
     author,
     build,
     call_back,
@@ -280,5 +281,8 @@ def test_staff_see_what_a_deploy_waited_for(
     for said in ("small-1x", "Ready", "small-2x", "Failed", "required, may be missing", "migrated"):
         assert said in page
     assert "&lt;no disk&gt;" in page
+    assert f"required (migrated), {REGION}" in page
+    enroll(tenant, value=False)
+    assert "skip (none)" in make_staff().page(f"/admin/deployments/{started['id']}/")
     other = make_staff().page(f"/admin/deployments/{author.start(contentHash='other')['id']}/")
     assert "None were asked for." in other

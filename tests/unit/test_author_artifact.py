@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from crossfade.cli.archive import build_archive, unpack_archive
+from compute.processes.unpack import MAX_MEMBERS, MAX_UNPACKED_BYTES
+from crossfade.cli.archive import LARGEST_BYTES, MOST_FILES, build_archive, unpack_archive
 from crossfade.cli.console import CommandFailed
 from crossfade.cli.ignore import is_ignored, rules_for
 from crossfade.cli.source import collect_files
+from deployments.artifacts import MAX_ARTIFACT_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,6 +131,43 @@ def test_a_single_file_brings_its_requirements(tmp_path: Path) -> None:
     """A file is deployed alone, with the requirements beside it."""
     fill(tmp_path, "tasks.py", "other.py", "requirements.txt")
     assert names_of(tmp_path / "tasks.py") == ["requirements.txt", "tasks.py"]
+
+
+def test_an_ignore_file_is_text(tmp_path: Path) -> None:
+    """One in another encoding is named, and nothing is guessed about what to leave out."""
+    fill(tmp_path, "tasks.py")
+    (tmp_path / ".crossfadeignore").write_bytes(b"\xff\xfe*\x00")
+    with pytest.raises(CommandFailed, match=r"\.crossfadeignore is no text in UTF-8"):
+        collect_files(tmp_path)
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is gone or locked fails the deploy, and a folder is not left out in silence."""
+    fill(tmp_path, "tasks.py", "data/x.csv")
+    found = collect_files(tmp_path)
+    (tmp_path / "data" / "x.csv").unlink()
+    with pytest.raises(CommandFailed, match=r"data/x\.csv cannot be read: No such file"):
+        build_archive(found)
+    scan = os.scandir
+
+    def locked(path: str) -> Any:
+        if str(path).endswith("data"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(CommandFailed, match="data cannot be read: Permission denied"):
+        collect_files(tmp_path)
+
+
+def test_no_more_files_are_packed_than_runs_unpack(tmp_path: Path) -> None:
+    """A deploy says so, where every run would have to; both sides have the same bounds."""
+    fill(tmp_path, "tasks.py")
+    with pytest.raises(CommandFailed, match="50001 files, at most 50000 are taken"):
+        build_archive(collect_files(tmp_path) * (MOST_FILES + 1))
+    assert MOST_FILES == MAX_MEMBERS
+    assert LARGEST_BYTES == MAX_ARTIFACT_BYTES
+    assert 4 * LARGEST_BYTES < MAX_UNPACKED_BYTES
 
 
 def test_too_large_a_folder_names_its_largest_files(tmp_path: Path) -> None:

@@ -161,6 +161,17 @@ def test_when_the_client_asks_again(outcome: Outcome, attempt: int, wait_s: Any)
     ) == wait_s  # fmt: skip
 
 
+def test_a_person_is_not_kept_waiting_for_what_there_is_not() -> None:
+    """Where a 404 is more often mistyped than on its way, it is final; all else is as ever."""
+    policy = RetryPolicy(repeats_missing=False)
+    said = {"x-should-retry": "true"}
+    waits = [
+        decide_wait_s(policy, Outcome(status, said), attempt=1, now_ms=0, jitter=0)
+        for status in (404, 409)
+    ]
+    assert waits == [None, 1.0]
+
+
 def test_events_of_a_stream() -> None:
     """Events are read whole; one cut off by the end is dropped."""
     lines = ["event: ping", "data: {}", "", ": note", "event: log", 'data: {"message":', 'data: "x"}',

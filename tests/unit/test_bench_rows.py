@@ -32,6 +32,8 @@ PROMISED = {
     "dequeue.slowdown_blocked_tenant",
     "dequeue.slowdown_10k_lanes",
     "queue.move_10k_s",
+    "runs.list_tag_ms_p95",
+    "runs.list_task_ms_p95",
     "start.cold_ms_p50",
     "start.cold_ms_p99",
     "supervisor.idle_rss_mb",

@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from django.db import OperationalError
+
 from deployments.deployment_states import DeploymentEvent, DeploymentState, IllegalMove
 from webapp.api.event_stream import event_text, events_of
 
@@ -57,6 +60,21 @@ def test_a_fault_says_nothing_of_its_inside() -> None:
 
     last = list(events_of(work, opening="Finalizing", ping_every_s=60))[-1]
     assert last == event_text("error", {"error": "Something went wrong", "status": 500})
+
+
+def test_an_outage_is_told_with_its_status_and_logged_in_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Who reads 503 asks again; a log is not filled with traces of what is away."""
+
+    def work(_report: Report) -> dict[str, Any]:
+        raise OperationalError("the connection was cut")
+
+    last = list(events_of(work, opening="Finalizing", ping_every_s=60))[-1]
+    assert b'"status": 503' in last
+    (record,) = [one for one in caplog.records if one.levelname != "INFO"]
+    assert record.levelname == "WARNING"
+    assert record.exc_info is None
 
 
 def test_work_goes_on_when_the_client_leaves() -> None:

@@ -22,6 +22,8 @@ READERS = (
     "crossfade/runner/settings.py",
 )
 # What the stack hands to every process of it, for Python, Django and the C library.
+# What cancels is no error to its reader, and no run waits yet.
+NOT_ERRORS = {"TASK_RUN_CANCELLED", "TASK_RUN_STALLED_EXECUTING_WITH_WAITPOINTS"}
 NOT_OURS = {"DJANGO_SETTINGS_MODULE", "MALLOC_ARENA_MAX"}
 
 
@@ -80,3 +82,35 @@ def test_run_states_says_what_the_table_of_states_says() -> None:
     """The page's tables are those that `runs/states.py` gives, word for word."""
     page = PAGE.read_text("utf-8")
     assert page == with_states(page)
+
+
+def test_the_errors_page_has_every_status_and_every_code_of_ours() -> None:
+    """What a router can answer, and what the engine or the runner can end a run with."""
+    page = (DOCS / "errors.md").read_text("utf-8")
+    calls, _, runs = page.partition("## Of a run")
+    api = (ROOT / "webapp" / "api").glob("*.py")
+    stated = {
+        int(status)
+        for source in (*api, ROOT / "webapp" / "middleware.py")
+        for status in re.findall(
+            r"(?:ApiError|ErrorAnswer|_says|_fixed)\((\d{3})", source.read_text()
+        )
+    }
+    assert stated - set(map(int, re.findall(r"^\| (\d{3}) \|", calls, re.MULTILINE))) == set()
+    sources = [
+        *(ROOT / "runs" / "services").glob("*.py"),
+        *(ROOT / "runs").glob("stalls.py"),
+        *(ROOT / "runs").glob("batches.py"),
+        *(ROOT / "crossfade" / "runner").glob("*.py"),
+        *(ROOT / "supervisor").rglob("*.py"),
+    ]
+    named = {
+        code
+        for source in sources
+        for code in re.findall(
+            r'"((?:TASK_|COULD_NOT_|MAX_DURATION_|PAYLOAD_TOO_)[A-Z_]+)"', source.read_text()
+        )
+    }
+    explained = set(re.findall(r"^\| `(\w+)` \|", runs, re.MULTILINE))
+    assert named - explained - NOT_ERRORS == set()
+    assert explained - named == set()

@@ -302,6 +302,14 @@ def test_real_servers_stay_chosen_in_a_shell_that_sourced_their_dev_env() -> Non
     assert (choices.database_url, choices.redis_url) == (around.database_url, "")
 
 
+def test_dev_env_keeps_the_keys_of_commands_out_of_the_shell() -> None:
+    """`manage` has them; what else is started there makes its own."""
+    text = dev_env_text(_surroundings(), dict.fromkeys(FROM_DEMO, "x"))
+    (function,) = [line for line in text.splitlines() if "DJANGO_SECRET_KEY" in line]
+    assert function.startswith("manage() { ( cd ")
+    assert function.endswith('manage.py "$@" ); }')
+
+
 def test_dev_env_quotes_what_it_holds() -> None:
     """Values survive the shell whatever characters they have."""
     demo = dict.fromkeys(FROM_DEMO, "it's $HOME")

@@ -24,7 +24,7 @@ class Org(NamedTuple):
 class Flags(NamedTuple):
     """Dials as the rule reads them."""
 
-    dials: dict[str, int] | None
+    dials: dict[str | None, int] | None
 
 
 def people(count: int) -> tuple[list[tuple[str, str | None]], dict[str, object]]:
@@ -57,7 +57,7 @@ def test_the_sums_are_those_of_the_rule(percentages: dict[str, int], is_enabled:
     )
     counted = count_forms(counts, head=(3, ""))
     standing = standing_of(counted, is_enabled=is_enabled, percentages=percentages)
-    dials = {"free": 0, "paid": 0, **percentages} if is_enabled else None
+    dials: dict[str | None, int] = {plan: percentages.get(plan, 0) for plan in ("free", "paid")}
     asked = [
         enroll(
             Org(
@@ -67,7 +67,7 @@ def test_the_sums_are_those_of_the_rule(percentages: dict[str, int], is_enabled:
                 if organization_id in switches
                 else {},
             ),
-            Flags(dials),
+            Flags(dials if is_enabled else None),
         )
         for organization_id, plan in plans
     ]

@@ -13,7 +13,13 @@ from tenants.words import Role
 
 MAY = {
     None: set(),
-    Role.MEMBER: {Action.READ, Action.ACT_ON_RUNS, Action.CHOOSE_VERSION, Action.CHOOSE_REGION},
+    Role.MEMBER: {
+        Action.READ,
+        Action.ACT_ON_RUNS,
+        Action.STEER_QUEUES,
+        Action.CHOOSE_VERSION,
+        Action.CHOOSE_REGION,
+    },
     Role.ADMIN: set(Action) - {Action.MANAGE_OWNERS},
     Role.OWNER: set(Action),
 }

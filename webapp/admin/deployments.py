@@ -15,7 +15,7 @@ from deployments.staff_selectors import get_any_deployment, list_any_deployments
 from deployments.template_mode import TemplateMode
 from deployments.template_rebuilding import NothingToRebuild, rebuild_templates
 from deployments.template_states import TemplateState
-from deployments.template_subjects import template_settings
+from deployments.template_subjects import find_decision, template_settings
 from deployments.template_views import list_version_templates
 from tenants.staff_selectors import find_environment_places
 from webapp.admin.filters import scope_of
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from deployments.staff_selectors import PlacedDeployment
+    from deployments.template_mode import TemplateDecision
     from deployments.template_views import TemplateView
     from tenants.staff_selectors import EnvironmentPlace
 
@@ -120,6 +121,7 @@ def _detail(
                 "Image": code(row.image_reference),
                 "Artifact": code(row.artifact_digest),
                 "Code": code(row.content_hash),
+                "Templates needed": Cell(_needed(find_decision(row.id))),
                 "Runtime": Cell(" ".join(filter(None, (row.runtime, row.runtime_version)))),
                 "Created": at(row.created_at, now),
                 "Deployed": at(row.deployed_at, now),
@@ -139,6 +141,13 @@ def _detail(
         ),
         templates=_templates(() if version is None else list_version_templates(version.id), now),
     )
+
+
+def _needed(decision: TemplateDecision | None) -> str:
+    """Give what a deploy of this version would do about its templates now, why and where."""
+    if decision is None:
+        return ""
+    return ", ".join((f"{decision.mode} ({decision.reason})", *decision.regions))
 
 
 def _templates(rows: Sequence[TemplateView], now: datetime) -> Table:

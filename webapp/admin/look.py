@@ -74,6 +74,7 @@ LOOK: Final[dict[str, Any]] = {
         "base": dict(zip(SHADES, GREYS, strict=True)),
     },
     "STYLES": [lambda _: static("operators.css")],
+    "SCRIPTS": [lambda _: static("fresh.js")],
     # A password is changed through the service that records it, not by a form of the admin.
     "ACCOUNT": {"navigation": [{"title": "All runs", "link": reverse_lazy("home")}]},
     "SIDEBAR": {

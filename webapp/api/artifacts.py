@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
+import structlog
 from django.core.signing import BadSignature, TimestampSigner
 from django.http import FileResponse, HttpRequest, UnreadablePostError
 from ninja import Status
+from prometheus_client import Counter
 
 from deployments import artifacts
 from deployments.deployment_errors import ArtifactTooLarge
@@ -21,6 +23,14 @@ router = new_router(tags=["artifacts"])
 
 UPLOAD_SALT: Final = "crossfade.artifact-upload"
 UPLOAD_URL_LIVES_S: Final = 3_600
+NOT_STORED: Final = (
+    "The code cannot be stored at the moment; nothing was changed, please deploy again later"
+)
+UNSTORED: Final = Counter(
+    "crossfade_artifact_storage_failures_total", "Uploads that the artifacts folder did not take"
+)
+
+log = structlog.get_logger(__name__)
 
 
 def signer() -> TimestampSigner:
@@ -58,6 +68,10 @@ def upload(request: HttpRequest, artifact_id: str, token: str = "") -> Status[No
         artifacts.receive_upload(artifact_id=artifact_id, stream=request, now=datetime.now(UTC))
     except UnreadablePostError as error:
         raise ApiError(400, "The upload broke off") from error
+    except OSError as error:  # the folder is full, gone, or not ours
+        UNSTORED.inc()
+        log.exception("artifact.not_stored", artifact_id=artifact_id)
+        raise ApiError(503, NOT_STORED) from error
     return Status(204, None)
 
 

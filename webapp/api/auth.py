@@ -23,7 +23,8 @@ from webapp.throttle import AUTHENTICATION_FAILURES, CREDENTIALS, address_of
 
 if TYPE_CHECKING:
     from deployments.regions import GroupRow
-    from tenants.credentials import Caller, Person
+from tenants.credentials import Caller, Person
+from tenants.key_uses import KEY_USES
 
 MISSING_KEY: Final = "Invalid or Missing API key"
 WRONG_KEY: Final = "Invalid API Key"
@@ -68,6 +69,7 @@ def environment_key(request: HttpRequest) -> Caller:
     caller = find_caller(key)
     if caller is None:
         raise wrong_credential(request, "environment_key", WRONG_KEY)
+    KEY_USES.note(caller.key_id)
     return caller
 
 

@@ -127,8 +127,8 @@ class InitializeBody(WireBody):
     skip_promotion: bool | None = None
     force: bool | None = None
 
-    def to_request(self) -> DeploymentRequest:
-        """Give what the service takes."""
+    def to_request(self, *, request_key: str | None = None) -> DeploymentRequest:
+        """Give what the service takes; `request_key` is that of the call."""
         status = self.initial_status or ("PENDING" if self.is_native_build else "BUILDING")
         return DeploymentRequest(
             content_hash=self.content_hash,
@@ -141,6 +141,7 @@ class InitializeBody(WireBody):
             skip_promotion=self.skip_promotion or False,
             force=self.force or False,
             starts_pending=status == "PENDING",
+            request_key=request_key,
         )
 
 

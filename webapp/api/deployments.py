@@ -40,12 +40,14 @@ from webapp.api.deployment_bodies import (
 from webapp.api.errors import ApiError
 from webapp.api.event_stream import stream_response
 from webapp.api.shapes import new_router
+from webapp.api.trigger_body import indexed_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 router = new_router(auth=environment_key, tags=["deployments"])
 
+REQUEST_KEY: Final = "x-trigger-request-idempotency-key"
 SMALLEST_PAGE: Final = 5
 DEFAULT_PAGE: Final = 20
 DEVELOPMENT: Final = "DEVELOPMENT"
@@ -81,7 +83,8 @@ def initialize(request: CallerRequest, body: InitializeBody) -> InitializedAnswe
     """Begin a deployment."""
     if body.type in {"V1", "UNMANAGED"}:
         raise ApiError(422, f"type: {body.type} deployments are not supported, only MANAGED")
-    done = lifecycle.initialize_deployment(request=body.to_request(), **write_context(request))
+    begun = body.to_request(request_key=indexed_key(request.headers.get(REQUEST_KEY)))
+    done = lifecycle.initialize_deployment(request=begun, **write_context(request))
     tag = lifecycle.image_name(
         project_ref=request.auth.project.ref,
         version=done.deployment.version,

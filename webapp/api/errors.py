@@ -77,11 +77,16 @@ def respond(request: HttpRequest, error: Exception | type[Exception]) -> JsonRes
     answer = answer_for(error)
     if isinstance(error, DataError | UnicodeEncodeError):  # the latter before it is sent there
         answer = _naming_unstorable(request, answer)
-    if answer.status == 503:  # noqa: PLR2004
-        log.warning("dependency.unavailable", path=request.path, error=str(error))
-    elif answer.status >= 500:  # noqa: PLR2004
-        log.error("request.failed", path=request.path, exc_info=error)
+    log_failure(answer, error, path=request.path)
     return json_error(answer)
+
+
+def log_failure(answer: ErrorAnswer, error: Exception, **where: str) -> None:
+    """Log a fault of ours, with all that is known of it, or of what we depend on, in a line."""
+    if answer.status == 503:  # noqa: PLR2004
+        log.warning("dependency.unavailable", error=str(error), **where)
+    elif answer.status >= 500:  # noqa: PLR2004
+        log.error("request.failed", exc_info=error, **where)
 
 
 def _naming_unstorable(request: HttpRequest, answer: ErrorAnswer) -> ErrorAnswer:

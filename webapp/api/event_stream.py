@@ -10,11 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
 from django.http import StreamingHttpResponse
 
 from ledger.connections import release_connections
-from webapp.api.errors import answer_for
+from webapp.api.errors import answer_for, log_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,12 +21,9 @@ if TYPE_CHECKING:
     Work = Callable[[Callable[[str], None]], Mapping[str, Any]]
     """An operation; it is handed what takes a line for the one who waits."""
 
-log = structlog.get_logger(__name__)
-
 PING_EVERY_S: Final = 10.0
 # Whoever compresses on the way would collect events first.
 NEVER_BUFFERED: Final = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
-SERVER_FAULT: Final = 500
 
 
 def event_text(name: str, data: Mapping[str, Any]) -> bytes:
@@ -86,7 +82,6 @@ def _last_event(future: Future[Mapping[str, Any]]) -> bytes:
     if not isinstance(error, Exception):
         raise error
     answer = answer_for(error)
-    if answer.status >= SERVER_FAULT:
-        log.error("stream.failed", exc_info=error)
+    log_failure(answer, error)
     # The stream has a status already: a caller learns here whether a repeat may help.
     return event_text("error", {"error": answer.message, "status": answer.status})

@@ -12,6 +12,7 @@ from ninja.parser import Parser
 from webapp.api import (
     artifacts,
     batches,
+    bulk_actions,
     deployments,
     idempotency_keys,
     queues,
@@ -102,6 +103,7 @@ api.add_router("/api", whoami.router)
 api.add_router("/api/v1", regions.router)
 api.add_router("/api", runs.router)
 api.add_router("/api", batches.router)
+api.add_router("/api", bulk_actions.router)
 api.add_router("/api", whole_batches.router)
 api.add_router("/api", queues.router)
 api.add_router("/api", idempotency_keys.router)

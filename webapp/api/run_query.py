@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from runs.durations import seconds_of
 from runs.machines import PRESETS
-from runs.selectors import RunFilter
+from runs.run_filter import RunFilter
 from tenants.errors import Invalid, Problem
 from webapp.api.run_answers import STORED_BY_NAME
 
@@ -19,6 +19,14 @@ MAX_EPOCH_MS: Final = 253_402_300_799_000
 MAX_DIGITS: Final = 18
 
 
+class PageQuery(NamedTuple):
+    """A page of a list."""
+
+    size: int
+    after: str | None
+    before: str | None
+
+
 class RunPageQuery(NamedTuple):
     """A page of a filtered list."""
 
@@ -26,6 +34,14 @@ class RunPageQuery(NamedTuple):
     size: int
     after: str | None
     before: str | None
+
+
+def read_page_query(query: Mapping[str, str]) -> PageQuery:
+    """Give the page that a query asks for, or raise `Invalid`."""
+    problems: list[Problem] = []
+    size = _Reader(query, datetime.now(UTC), problems).size()
+    _raise_any(problems)
+    return PageQuery(size, query.get("page[after]"), query.get("page[before]"))
 
 
 def read_run_query(query: Mapping[str, str], *, now: datetime) -> RunPageQuery:
@@ -40,15 +56,20 @@ def read_run_query(query: Mapping[str, str], *, now: datetime) -> RunPageQuery:
         queues=reader.values("filter[queue]"),
         versions=reader.values("filter[version]"),
         batches=reader.values("filter[batch]"),
+        bulk_actions=reader.values("filter[bulkAction]"),
         machines=reader.known("filter[machine]", {name: name for name in PRESETS}),
         is_test=reader.switch("filter[isTest]"),
         created_from=reader.created_from(),
         created_to=reader.moment("filter[createdAt][to]"),
     )
     page = RunPageQuery(wanted, reader.size(), query.get("page[after]"), query.get("page[before]"))
+    _raise_any(problems)
+    return page
+
+
+def _raise_any(problems: list[Problem]) -> None:
     if problems:
         raise Invalid(f"{problems[0].key}: {problems[0].message}", tuple(problems))
-    return page
 
 
 class _Reader(NamedTuple):
@@ -98,7 +119,7 @@ class _Reader(NamedTuple):
         text = self.query.get(key)
         if text is None:
             return None
-        moment = _moment(text)
+        moment = read_moment(text)
         if moment is None:
             self.problems.append(Problem(key, f'"{text}" is no time: epoch ms or ISO 8601'))
         return moment
@@ -118,7 +139,8 @@ def _is_whole(text: str) -> bool:
     return len(text) <= MAX_DIGITS and text.isascii() and text.isdecimal()
 
 
-def _moment(text: str) -> datetime | None:
+def read_moment(text: str) -> datetime | None:
+    """Give the time that epoch milliseconds or an ISO date mean; None: they mean none."""
     if _is_whole(text):
         ms = int(text)
         return datetime.fromtimestamp(ms / 1000, UTC) if ms <= MAX_EPOCH_MS else None

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest
 
+from deployments.deployment_views import EnvironmentScope
 from ledger.ids import new_id
 from tenants.origin import Origin
 from tenants.people_selectors import find_role
@@ -89,6 +90,18 @@ def place_for(request: HttpRequest, organization: str, environment: str) -> Plac
         if choice.slug == environment:
             return Place(viewer, found.organization, found.projects, choices, choice)
     raise Http404
+
+
+def scope_in(place: Place, environment_id: str) -> EnvironmentScope:
+    """Give one of the place's environments as services take it."""
+    environment = next(one for one in place.current.environments if one.id == environment_id)
+    project = next(one for one in place.projects if one.id == environment.project_id)
+    return EnvironmentScope(
+        environment_id=environment.id,
+        project_id=project.id,
+        project_ref=project.ref,
+        organization_id=place.organization.id,
+    )
 
 
 def standing_in(place: Place) -> Standing:

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from deployments.deployment_errors import Overtaken, PromotionRefused
-from deployments.deployment_views import EnvironmentScope
+from deployments.lifecycle import cancel_deployment
 from deployments.promotion import promote_version
 from deployments.room_selectors import (
     DeploymentDetail,
@@ -24,9 +24,10 @@ from deployments.room_selectors import (
 )
 from deployments.versions import is_newer
 from runs.version_selectors import count_concerned_runs
+from tenants.errors import Conflict
 from tenants.permissions import Action
 from tenants.words import EnvironmentType
-from webapp.dashboard.access import Place, origin_for, place_for, require
+from webapp.dashboard.access import Place, origin_for, place_for, require, scope_in
 from webapp.dashboard.answers import see_other
 from webapp.dashboard.deployment_rows import (
     People,
@@ -57,6 +58,7 @@ LIST: Final = "deployments"  # the rows, which are refreshed
 PAGE: Final = "deployment"  # all of a deployment, while it is under way
 BUSY_S: Final = 3  # between two refreshes while a deployment is under way
 CALM_S: Final = 15
+BY_HAND: Final = "Canceled on its page"
 
 
 @login_required
@@ -127,7 +129,7 @@ def promote(
         messages.info(request, f"New runs use {version} already; nothing was changed.")
         return answer
     origin, now = origin_for(request), datetime.now(UTC)
-    scope = _scope_of(place, detail)
+    scope = scope_in(place, listed.environment_id)
     try:
         promote_version(
             scope=scope, version=version, allow_rollback=True, seen=seen, now=now, **origin
@@ -137,6 +139,29 @@ def promote(
         return answer
     messages.success(request, f"New runs use {version} from now on.")
     return answer
+
+
+@login_required
+@require_POST
+def cancel(
+    request: HttpRequest, organization: str, environment: str, deployment_id: str
+) -> HttpResponse:
+    """Call off a deploy that is under way; the current version stays."""
+    place = place_for(request, organization, environment)
+    require(place, Action.CHOOSE_VERSION)
+    detail = get_deployment_detail(
+        environment_ids=place.environment_ids, deployment_id=deployment_id
+    )
+    scope = scope_in(place, detail.listed.environment_id)
+    actor, now = origin_for(request)["actor"], datetime.now(UTC)
+    try:
+        cancel_deployment(
+            scope=scope, deployment_id=deployment_id, reason=BY_HAND, actor=actor, now=now
+        )
+        messages.success(request, "The deploy is canceled; the current version stays.")
+    except Conflict:
+        messages.info(request, "The deploy was over already; nothing was changed.")
+    return see_other(reverse("deployment", args=[organization, environment, deployment_id]))
 
 
 def _shown(
@@ -156,6 +181,7 @@ def _shown(
         "headline": headline(view, is_current=is_current, current_version=current, now=now),
         "error": shown_error(view, current_version=current),
         "is_live": is_unfinished(view),
+        "may_cancel": is_unfinished(view) and standing.may(Action.CHOOSE_VERSION),
         "here": reverse("deployment", args=[place.organization.slug, place.current.slug, view.id]),
         "facts": facts_of(detail, people, now),
         "lines": log_of(detail, people),
@@ -200,13 +226,3 @@ def _environment_name(place: Place, project_id: str) -> str:
 
 def _projects_of(place: Place) -> Mapping[str, ProjectView]:
     return {project.id: project for project in place.projects}
-
-
-def _scope_of(place: Place, detail: DeploymentDetail) -> EnvironmentScope:
-    project = _projects_of(place)[detail.listed.project_id]
-    return EnvironmentScope(
-        environment_id=detail.listed.environment_id,
-        project_id=project.id,
-        project_ref=project.ref,
-        organization_id=place.organization.id,
-    )

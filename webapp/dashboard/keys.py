@@ -42,6 +42,7 @@ class KeyRow(NamedTuple):
     last4: str
     created: Moment
     ends: Moment | None  # it was replaced; None: it is the current one
+    used: Moment | None  # the last time, to the minute; None: no use is known
 
 
 class EnvironmentKeys(NamedTuple):
@@ -159,7 +160,8 @@ def _environment_keys(
 
 def _row(key: KeyView, now: datetime) -> KeyRow:
     ends = None if key.ends_at is None else moment(key.ends_at, now)
-    return KeyRow(key.id, key.last4, moment(key.created_at, now), ends)
+    used = None if key.last_used_at is None else moment(key.last_used_at, now)
+    return KeyRow(key.id, key.last4, moment(key.created_at, now), ends, used)
 
 
 def _address(place: Place) -> str:

@@ -15,9 +15,11 @@ from django.views.decorators.http import require_POST, require_safe
 
 from tenants.errors import Conflict, Invalid
 from tenants.permissions import Action
-from tenants.projects import create_project
+from tenants.projects import create_environment, create_project
+from tenants.words import EnvironmentType
 from webapp.dashboard.access import ENVIRONMENT_NAMES, Place, origin_for, place_for, require
 from webapp.dashboard.answers import see_other
+from webapp.dashboard.regions import project_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,11 @@ class ProjectRows(NamedTuple):
 
     project: ProjectView
     environments: Sequence[tuple[str, EnvironmentView]]  # with the name of its kind
+
+    @property
+    def has_preview(self) -> bool:
+        """Whether it has the one kind of environment that it was not made with."""
+        return any(one.type == EnvironmentType.PREVIEW for _, one in self.environments)
 
 
 @login_required
@@ -74,6 +81,34 @@ def make_project(request: HttpRequest, organization: str, environment: str) -> H
         "keys": keys,
     }
     return render(request, "rooms/project_once.html", context)
+
+
+@login_required
+@require_POST
+@sensitive_variables("made")
+def make_preview(
+    request: HttpRequest, organization: str, environment: str, ref: str
+) -> HttpResponse:
+    """Make the preview environment of a project, and show its key this once."""
+    place = place_for(request, organization, environment)
+    require(place, Action.MANAGE_PROJECTS)
+    project = project_in(place, ref)
+    now, origin = datetime.now(UTC), origin_for(request)
+    try:
+        kind = request.POST.get("type", "")
+        made = create_environment(project.id, kind=kind, now=now, **origin)
+    except Conflict as error:
+        messages.error(request, f"No environment was made: {error}.")
+        return see_other(reverse("settings", args=[organization, environment]))
+    context = {
+        "place": place,
+        "section": "settings",
+        "back": reverse("settings", args=[organization, environment]),
+        "secret": made.key.plaintext,
+        "name": f"{project.name}, {ENVIRONMENT_NAMES[made.environment.type]}",
+        "replaces": "",
+    }
+    return render(request, "rooms/key_once.html", context)
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 from runs.durations import seconds_of
-from runs.selectors import RunFilter
+from runs.run_filter import RunFilter
 from tenants.errors import Invalid, Problem
 from webapp.dashboard.words import STATUS_BY_NAME, STATUS_WORDS
 
@@ -31,6 +31,8 @@ class Filters(NamedTuple):
     regions: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()  # stored names: task/<id> for a task's own
+    bulks: tuple[str, ...] = ()  # ids of bulk actions, for the runs they canceled or made
     projects: tuple[str, ...] = ()  # slugs
     periods: tuple[str, ...] = ()  # a duration until now; at most one
     since: tuple[str, ...] = ()  # a time in UTC, see `time_text`; at most one, as the next
@@ -69,6 +71,8 @@ class Filters(NamedTuple):
             ("in", self.regions),
             ("on version", self.versions),
             ("tagged", self.tags),
+            ("in queue", self.queues),
+            ("reached by", self.bulks),
             ("in project", self.projects),
             ("in the last", tuple(period_text(period) for period in self.periods)),
             ("from", [read_time(text) for text in self.since]),
@@ -88,6 +92,8 @@ class Filters(NamedTuple):
             regions=self.regions,
             versions=self.versions,
             tags=self.tags,
+            queues=self.queues,
+            bulk_actions=self.bulks,
             created_from=max(begins, default=None),
             created_to=_time_of(self.until[0]) if self.until else None,
         )
@@ -102,7 +108,19 @@ class Filters(NamedTuple):
         return self._replace(statuses=statuses).query
 
 
-KEYS: Final = ("status", "task", "region", "version", "tag", "project", "period", "from", "to")
+KEYS: Final = (
+    "status",
+    "task",
+    "region",
+    "version",
+    "tag",
+    "queue",
+    "bulk",
+    "project",
+    "period",
+    "from",
+    "to",
+)
 TIME: Final = "%Y-%m-%dT%H:%M:%S"
 
 
@@ -171,6 +189,8 @@ def period_text(period: str) -> str:
 
 
 def _sentence(key: str, value: str) -> str:
+    if key == "bulk":
+        return f"reached by {value}"
     if key == "period":
         return f"in the last {period_text(value)}"
     if key in {"from", "to"}:

@@ -17,7 +17,8 @@ from deployments.environment_entry import entry_for
 from deployments.region_choices import geographies_of
 from runs.count_selectors import RunCounts, find_run_counts
 from runs.errors import RunNotFound
-from runs.selectors import RunFilter, RunPage, get_run_among, list_runs
+from runs.run_filter import RunFilter
+from runs.selectors import RunPage, get_run_among, list_runs
 from webapp.dashboard.access import Place, place_for
 from webapp.dashboard.histogram import histogram
 from webapp.dashboard.parts import is_part
@@ -50,7 +51,7 @@ def run_list(request: HttpRequest, organization: str, environment: str) -> HttpR
     now = datetime.now(UTC)
     after, before = request.GET.get("after"), request.GET.get("before")
     page = list_runs(
-        environment_ids=_environment_ids(place, filters),
+        environment_ids=environment_ids_for(place, filters),
         wanted=filters.wanted(now),
         size=PAGE_SIZE,
         after=after,
@@ -87,7 +88,7 @@ def _rows(page: RunPage, filters: Filters, now: datetime, *, is_first: bool) -> 
 
 def _counted(place: Place, filters: Filters, now: datetime, *, is_asked: bool) -> dict[str, Any]:
     """Count, unless that took too long the last time this part was shown."""
-    environment_ids = _environment_ids(place, filters)
+    environment_ids = environment_ids_for(place, filters)
     every = filters._replace(statuses=())
     counts = chosen = None
     if is_asked:
@@ -137,7 +138,7 @@ def _form(place: Place) -> dict[str, Any]:
     }
 
 
-def _environment_ids(place: Place, filters: Filters) -> Sequence[str]:
+def environment_ids_for(place: Place, filters: Filters) -> Sequence[str]:
     """Give the environments of the chosen projects; raise `Http404` for one that is not there."""
     if not filters.projects:
         return place.environment_ids

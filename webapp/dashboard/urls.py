@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
-from webapp.dashboard import deployments, keys, members, projects, regions, tokens
+from webapp.dashboard import (
+    bulk,
+    bulk_pages,
+    deployments,
+    keys,
+    members,
+    projects,
+    queues,
+    regions,
+    tokens,
+)
 from webapp.dashboard.assets import asset
 from webapp.dashboard.run_actions import cancel, replay
 from webapp.dashboard.run_list import run_list
@@ -32,6 +42,10 @@ urlpatterns: list[URLPattern] = [
     path(f"{RUN}/snapshots", run_page, {"tab": SNAPSHOTS}, name="run_snapshots"),
     path(f"{RUN}/cancel", cancel, name="cancel"),
     path(f"{RUN}/replay", replay, name="replay"),
+    path(f"{PLACE}/bulk", bulk_pages.bulk_list, name="bulk_actions"),
+    path(f"{PLACE}/bulk/new", bulk.new_bulk, name="new_bulk_action"),
+    path(f"{PLACE}/bulk/<str:bulk_action_id>", bulk_pages.bulk_page, name="bulk_action"),
+    path(f"{PLACE}/bulk/<str:bulk_action_id>/abort", bulk_pages.abort, name="abort_bulk_action"),
     path(f"{PLACE}/deployments", deployments.deployment_list, name="deployments"),
     path(
         f"{PLACE}/deployments/<str:deployment_id>", deployments.deployment_page, name="deployment"
@@ -41,6 +55,14 @@ urlpatterns: list[URLPattern] = [
         deployments.promote,
         name="promote_deployment",
     ),
+    path(
+        f"{PLACE}/deployments/<str:deployment_id>/cancel",
+        deployments.cancel,
+        name="cancel_deployment",
+    ),
+    path(f"{PLACE}/queues", queues.queues, name="queues"),
+    path(f"{PLACE}/queues/<str:queue_id>/pause", queues.pause, name="pause_queue"),
+    path(f"{PLACE}/queues/<str:queue_id>/limit", queues.limit, name="limit_queue"),
     path(f"{PLACE}/regions", regions.regions, name="regions"),
     path(f"{PLACE}/regions/<str:ref>", regions.choose_region, name="choose_region"),
     path(f"{PLACE}/keys", keys.keys, name="keys"),
@@ -51,5 +73,8 @@ urlpatterns: list[URLPattern] = [
     path(f"{PLACE}/members/<str:user_id>", members.change, name="change_member"),
     path(f"{PLACE}/settings", projects.settings, name="settings"),
     path(f"{PLACE}/settings/projects", projects.make_project, name="make_project"),
+    path(
+        f"{PLACE}/settings/projects/<str:ref>/preview", projects.make_preview, name="make_preview"
+    ),
     path("static/<path:name>", asset, name="asset"),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from webapp.embedded.environment import FROM_DEV_ENV
+from webapp.embedded.environment import FROM_DEV_ENV, control_plane_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +22,17 @@ FROM_DEMO = (
     "CROSSFADE_MEMBER_USER",
     "CROSSFADE_MEMBER_PASSWORD",
 )
+FOR_COMMANDS = (
+    "CROSSFADE_MODE",
+    "CROSSFADE_PUBLIC_URL",
+    "CROSSFADE_ARTIFACTS_DIR",
+    "CROSSFADE_ENCRYPTION_KEYS",
+    "DJANGO_SECRET_KEY",
+    "MANAGED_WORKER_SECRET",
+    "DATABASE_URL",
+    "REDIS_URL",
+)
+"""What `manage.py` asks for. The shell does not get it: a stack started there has its own."""
 
 
 def dev_env_text(around: Surroundings, demo: Mapping[str, str]) -> str:
@@ -44,6 +55,15 @@ def dev_env_text(around: Surroundings, demo: Mapping[str, str]) -> str:
     lines = [
         "# Written by `make run`; it holds secrets of this stack.",
         *(f"export {name}={shlex.quote(value)}" for name, value in values.items()),
+        _manage(around),
         f'case ":$PATH:" in *:{folder}:*) ;; *) export PATH={folder}:"$PATH" ;; esac',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _manage(around: Surroundings) -> str:
+    """Give the shell function that runs `manage.py` of this stack."""
+    known = control_plane_environment(around, "manage")
+    assigned = " ".join(f"{name}={shlex.quote(known[name])}" for name in FOR_COMMANDS)
+    folder, python = (shlex.quote(str(path)) for path in (around.repository, around.python))
+    return f'manage() {{ ( cd {folder} && export {assigned} && exec {python} manage.py "$@" ); }}'

@@ -12,7 +12,7 @@
     const selection = document.getSelection();
     const hasText = selection !== null && !selection.isCollapsed && part.contains(selection.anchorNode);
     const typing = part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea");
-    return hasText || typing || part.querySelector(":active") !== null;
+    return hasText || typing || part.querySelector(":active, input:checked, details[open]") !== null;
   }
 
   function isWaitedFor(asking) {

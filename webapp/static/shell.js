@@ -8,7 +8,7 @@
   // -- keys ------------------------------------------------------------------------------------
 
   function isTyping(target) {
-    return target.closest("input, select, textarea, dialog[open]") !== null;
+    return target.closest("input:not([type=checkbox]), select, textarea, dialog[open]") !== null;
   }
 
   function moveBy(step) {
@@ -30,10 +30,15 @@
     document.querySelector(`.rail [data-go="${CSS.escape(key)}"]`)?.click();
   }
 
+  function toggleRow() {
+    document.activeElement.closest?.("[data-row]")?.querySelector("input[form=bulk]")?.click();
+  }
+
   const KEYS = {
     "/": () => document.getElementById("find")?.focus(),
     "j": () => moveBy(1),
     "k": () => moveBy(-1),
+    "x": toggleRow,
     "[": () => turnTab(-1),
     "]": () => turnTab(1),
     "?": () => document.getElementById("keyboard")?.showModal(),
@@ -133,6 +138,16 @@
   document.addEventListener("pointercancel", () => {
     drag?.box.remove();
     drag = null;
+  });
+
+  // -- choosing rows ---------------------------------------------------------------------------
+
+  document.addEventListener("change", (event) => {
+    const says = event.target.form?.querySelector("[data-bulk-says]");
+    if (!says) return;
+    says.dataset.bulkSays ||= says.textContent;
+    const count = document.querySelectorAll("input[form=bulk]:checked").length;
+    says.textContent = count === 0 ? says.dataset.bulkSays : `${count} chosen:`;
   });
 
   // -- copying ---------------------------------------------------------------------------------
