@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import yaml
+from django.urls import get_resolver
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from compute.gateway.metrics import Metrics as GatewayMetrics
@@ -62,6 +63,7 @@ def expressions() -> list[str]:
 
 def served() -> Iterator[str]:
     """Give the name of everything that a web process, a supervisor or a gateway serves."""
+    assert get_resolver().url_patterns  # a web process has imported all that its routes need
     registries: list[CollectorRegistry] = [
         REGISTRY,
         SupervisorMetrics().registry,
@@ -114,6 +116,17 @@ def test_every_alert_leads_to_what_to_do() -> None:
         assert rule["labels"]["severity"] in {"page", "ticket"}
         assert rule["annotations"]["summary"]
     assert len({rule["alert"] for rule in alerts()}) == len(alerts())
+
+
+def test_every_log_line_of_the_runbook_is_written() -> None:
+    """Whoever looks for an event that nothing logs would conclude that all is well."""
+    named = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", (DOCS / "operators.md").read_text("utf-8")))
+    rooms = ("ledger", "tenants", "flags", "deployments", "runs", "webapp", "supervisor", "compute")
+    source = "".join(
+        path.read_text("utf-8") for room in rooms for path in (DOCS.parent / room).rglob("*.py")
+    )
+    assert len(named) > 5
+    assert {name for name in named if f'"{name}"' not in source} <= {"manage.py"}
 
 
 def test_panels_of_the_dashboard_do_not_overlap() -> None:
