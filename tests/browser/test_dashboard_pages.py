@@ -32,7 +32,10 @@ pytestmark = pytest.mark.browser
 NARROW: Final = 360
 BETWEEN: Final = (780, 861, 990, 1090, 1280, 1800)  # where a run is one line, whatever its tags
 MOST_PX: Final = 40  # of one line
-ROOMS: Final = ("deployments", "regions", "keys", "members", "settings")
+ROOMS: Final = (
+    "deployments", "queues", "regions", "keys", "members", "settings", "bulk",
+    "bulk/new?action=replay&status=queued", "bulk/new?action=cancel",
+)  # fmt: skip
 TABS: Final = ("", "/payload", "/logs", "/snapshots")
 LONG_LINE: Final = "a line that goes on and on " * 40
 PAUSE_MS: Final = 2100  # longer than between two refreshes of a run

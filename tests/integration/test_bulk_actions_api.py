@@ -134,6 +134,19 @@ def test_what_cannot_be_replayed_is_counted_and_the_rest_goes_on(world: World) -
     assert "mars" in error
 
 
+def test_a_run_that_was_forgotten_meanwhile_is_said_so(world: World) -> None:
+    """Retention may be quicker than a long action."""
+    kept, gone = world.trigger(), world.trigger()
+    action = begin(world, action="replay", runIds=[kept, gone])
+    change("DELETE FROM runs_readyentry WHERE run_id = %s", gone)
+    change("DELETE FROM runs_taskrun WHERE id = %s", gone)
+    work()
+    assert read(world, action)["counts"] == counts(2, 1, 1)
+    assert rows_of("SELECT error FROM runs_bulkactionrun WHERE run_id = %s", gone) == [
+        (f"There is no run {gone}",)
+    ]
+
+
 def test_a_fault_of_one_run_holds_up_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
