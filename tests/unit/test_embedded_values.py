@@ -247,6 +247,16 @@ def test_environment_of_web_is_complete() -> None:
     assert env.timeout_executing_ms == 5, "what the person has set wins"
 
 
+def test_only_the_worker_waits_briefly_for_a_connection() -> None:
+    """Its jobs come again by themselves; a request is repeated by its caller only."""
+    waits = {
+        process: read_env(control_plane_environment(_surroundings(), process))
+        for process in ("web", "worker")
+    }
+    assert waits["web"].database_pool_timeout_s == 10
+    assert waits["worker"].database_pool_timeout_s == 2
+
+
 def test_processes_keep_their_bytecode() -> None:
     """Also for a person whose shell keeps none: each process would compile everything anew."""
     around = _surroundings()

@@ -26,6 +26,10 @@ DEVELOPMENT_DEFAULTS: Mapping[str, str] = {
     "CROSSFADE_DRAIN_TIMEOUT_SECONDS": "5",
 }
 
+# A job that finds no database comes again within a second; one that waited for it would hold up the
+# worker's end. The person may set it as well.
+WORKER_DEFAULTS: Mapping[str, str] = {"CROSSFADE_DATABASE_POOL_TIMEOUT_SECONDS": "2"}
+
 # What `var/dev.env` puts into a person's shell. It speaks to clients; a stack started from that
 # shell must not take it for its own settings.
 CLIENT_NAMES = (
@@ -117,6 +121,7 @@ class Surroundings:
 def control_plane_environment(around: Surroundings, process: str) -> dict[str, str]:
     """Give the environment of a Django process (web, worker, beat, commands)."""
     return {
+        **(WORKER_DEFAULTS if process == "worker" else {}),
         **_shared(around),
         "CROSSFADE_PROCESS": process,
         "PORT": str(around.ports.web),
