@@ -17,6 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -60,6 +61,9 @@ class Artifacts:
         self._max_bytes = max_bytes
         self._pins: Counter[str] = Counter()
         self._running: dict[str, asyncio.Task[str]] = {}
+        self._moving = Lock()
+        self._arrived: set[str] = set()  # contents that whoever fetched them is about to pin
+        self._pinning = Lock()  # held for a moment only, by the loop and by threads
         for made in (self._code, self._images):
             made.mkdir(parents=True, exist_ok=True)
             made.chmod(0o711)  # content is found by those who know its digest
@@ -72,16 +76,25 @@ class Artifacts:
         Raises `MissingArtifact`, `InvalidArtifact` or `UnavailableArtifact`.
         """
         digest = self._known(image)
-        if digest is None:
-            digest = await self._single_flight(image, self._fetch(image, source))
+        if digest is None or not self._pin(digest):
+            digest = await self._single_flight(f"image {image}", self._fetch(image, source))
+            if not self._pin(digest):
+                raise UnavailableArtifact(f"the code of {image} had to make room for others")
         folder = self._code / digest
-        self._pins[digest] += 1
         os.utime(folder)
         return Code(digest=digest, folder=folder, requirements=_requirements(folder))
 
     def release(self, code: Code) -> None:
         """Say that a workload no longer runs from this code."""
         self._pins[code.digest] -= 1
+
+    def _pin(self, digest: str) -> bool:
+        """Keep a content from going; False: it went a moment ago."""
+        with self._pinning:
+            is_here = (self._code / digest).is_dir()
+            self._pins[digest] += is_here
+            self._arrived.discard(digest)
+            return is_here
 
     def _known(self, image: str) -> str | None:
         try:
@@ -93,14 +106,14 @@ class Artifacts:
     def _name_file(self, image: str) -> Path:
         return self._images / hashlib.sha256(image.encode()).hexdigest()
 
-    async def _single_flight(self, image: str, fetch: Coroutine[Any, Any, str]) -> str:
-        task = self._running.get(image)
+    async def _single_flight(self, what: str, work: Coroutine[Any, Any, str]) -> str:
+        task = self._running.get(what)
         if task is None:
-            task = asyncio.create_task(fetch)
-            self._running[image] = task
-            task.add_done_callback(lambda _: self._running.pop(image, None))
+            task = asyncio.create_task(work)
+            self._running[what] = task
+            task.add_done_callback(lambda _: self._running.pop(what, None))
         else:
-            fetch.close()
+            work.close()
         return await asyncio.shield(task)
 
     async def _fetch(self, image: str, source: ArtifactSource) -> str:
@@ -111,18 +124,25 @@ class Artifacts:
             except httpx.HTTPError as error:
                 text = f"the artifact could not be fetched: {type(error).__name__}: {error}"
                 raise UnavailableArtifact(text) from error
-            if not (self._code / digest).is_dir():
-                await asyncio.to_thread(self._install, archive, Path(temporary), digest)
+            # Images of one content come at one moment when one code is deployed twice.
+            install = asyncio.to_thread(self._install, archive, Path(temporary), digest)
+            await self._single_flight(f"code {digest}", install)
         self._name_file(image).write_text(digest, encoding="ascii")
         return digest
 
-    def _install(self, archive: Path, temporary: Path, digest: str) -> None:
+    def _install(self, archive: Path, temporary: Path, digest: str) -> str:
+        if (self._code / digest).is_dir():
+            return digest
         unpacked = temporary / "code"
         unpacked.mkdir()
         size = unpack_artifact(archive, unpacked)
         unpacked.chmod(0o755)
-        self._make_room(size)
-        unpacked.rename(self._code / digest)
+        with self._moving:  # one after the other, so that none removes what another is removing
+            self._make_room(size)
+            with self._pinning:
+                unpacked.rename(self._code / digest)
+                self._arrived.add(digest)
+        return digest
 
     def _make_room(self, size: int) -> None:
         """Remove what was used longest ago until `size` more bytes fit."""
@@ -132,9 +152,18 @@ class Artifacts:
         for path in kept:
             if total <= self._max_bytes:
                 return
-            if self._pins[path.name] == 0:
-                shutil.rmtree(path)
+            if self._evict(path):
                 total -= sizes[path]
+
+    def _evict(self, path: Path) -> bool:
+        """Remove a content that nobody runs from; it goes in one step, and then piece by piece."""
+        gone = path.with_name(f".gone-{path.name}")
+        with self._pinning:
+            if self._pins[path.name] or path.name in self._arrived:
+                return False
+            path.rename(gone)
+        shutil.rmtree(gone)
+        return True
 
 
 async def _download(image: str, source: ArtifactSource, archive: Path) -> str:

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import OperationalError
 
 from ledger.postgresql.base import DatabaseWrapper
-from tests.servers import Servers, start_postgres
+from tests.servers import START_TIMEOUT_S, Servers, start_postgres
 from webapp.embedded.ports import any_free_port
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ class Restarting:
         self._port = any_free_port()
         self._running: Running = start_postgres(postgres, self._port)
         address = {"PORT": self._port, "NAME": "crossfade", "PASSWORD": postgres.password}
-        database = {**settings.DATABASES["default"], **address}
+        default = settings.DATABASES["default"]
+        pool = {**default["OPTIONS"]["pool"], "timeout": START_TIMEOUT_S}
+        database = {**default, **address, "OPTIONS": {**default["OPTIONS"], "pool": pool}}
         self.users = [DatabaseWrapper(database, ALIAS) for _ in range(CONNECTIONS)]
 
     def fill_pool(self) -> set[int]:
@@ -115,7 +117,7 @@ def test_who_comes_during_a_restart_waits(restarting: Restarting) -> None:
         user.inc_thread_sharing()
         asked = pool.submit(backend_of, user)
         restarting.start()
-        assert asked.result(timeout=30) > 0
+        assert asked.result(timeout=2 * START_TIMEOUT_S) > 0
 
 
 def test_what_was_begun_is_not_begun_again(restarting: Restarting) -> None:

@@ -34,7 +34,7 @@ from tests.servers import wait_until
 from tests.sizes import sized
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_url")]
 
@@ -89,6 +89,7 @@ class Storm:
 
     worlds: tuple[World, World]  # two organizations, whose runs the containers take
     queues: tuple[World, World]  # the containers, and the backing
+    beat: Callable[[], None]  # keeps the backing alive, however long all this takes
     made: list[str] = field(default_factory=list)
     taken: list[str] = field(default_factory=list)
     moved: list[int] = field(default_factory=list)
@@ -110,6 +111,7 @@ class Storm:
 
     def _move(self, to: str) -> None:
         while not self.done.is_set():
+            self.beat()
             self.moved += [move(to).moved]
 
     def _work(self, world: World) -> None:
@@ -129,7 +131,7 @@ def test_nothing_is_lost_among_dequeuers_triggers_and_opposite_moves(migrating: 
     set_organization_flags(
         other.tenant.organization.id, {"computeMigrationEnabled": True}, **ORIGIN
     )
-    storm = Storm((migrating.world, other), (migrating.world, migrating.as_backing))
+    storm = Storm((migrating.world, other), (migrating.world, migrating.as_backing), migrating.beat)
     watchdog = threading.Timer(sized(60, full=600), storm.done.set)
     watchdog.start()
     race(TRIGGERS + MOVERS + SUPERVISORS, storm.act)

@@ -120,7 +120,7 @@ def test_a_killed_worker_leaves_a_claim_that_ends(
     command = [sys.executable, "-c", BUILD, row.worker_id, row.region]
     with subprocess.Popen(command, cwd=ROOT, env=environment) as worker:
         try:
-            wait_until(lambda: bool(gateway.requests), timeout_s=30, what="the worker asks")
+            wait_until(lambda: bool(gateway.requests), timeout_s=90, what="the worker asks")
         finally:
             worker.kill()
     gateway.release.set()

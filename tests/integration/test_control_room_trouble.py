@@ -108,7 +108,7 @@ def test_reconcilers_that_do_not_run_are_an_alarm(staff: Staff) -> None:
         " WHERE name = 'release_due_runs'"
     )
     (banner,) = banners(staff)
-    assert banner.startswith("1 reconciler did not run in time, release_due_runs among them.")
+    assert banner.startswith("The reconciler release_due_runs did not run in time. Delays")
     assert f'href="{RECONCILERS}"' in banner
     page = staff.page(RECONCILERS)
     assert "1 late." in page
@@ -123,7 +123,7 @@ def test_differences_and_failures_come_first(staff: Staff) -> None:
     differ, failing, late = banners(staff)
     assert "The books differ: compare_books found 3 differences" in differ
     assert "The reconciler count_runs fails: ValueError: no such column." in failing
-    assert "release_due_runs" in late
+    assert "The reconciler release_due_runs did not run in time" in late
     page = staff.page(RECONCILERS)
     assert "3 differences found, 1 failing, 1 late." in page
     assert "never" in page

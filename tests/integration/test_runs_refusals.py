@@ -65,6 +65,22 @@ def test_a_refused_trigger_writes_nothing(
     assert json_of(again)["isCached"] is False
 
 
+@pytest.mark.parametrize(
+    ("path", "raw", "key"),
+    [
+        ("/api/v2/tasks/batch", rb'{"items":[{"task":"\ud800"}]}', "items.0.task"),
+        ("/api/v3/batches", rb'{"runCount":1,"parentRunId":"\ud800"}', "parentRunId"),
+        ("/api/v3/batches", rb'{"runCount":1,"parentRunId":"\u0000"}', "parentRunId"),
+    ],
+)
+def test_what_cannot_be_stored_is_named(world: World, path: str, raw: bytes, key: str) -> None:
+    """NUL and half a character are a caller's mistake in one field, not a failure of ours."""
+    told = json_of(world.api.send("POST", path, raw=raw), 400)
+    assert [problem["key"] for problem in told["problems"]] == [key]
+    assert key in told["error"]
+    assert written() == NOTHING
+
+
 def test_the_largest_body_is_taken(world: World) -> None:
     """Three megabytes come through whole."""
     frame = len(json.dumps({"payload": ""}))

@@ -153,6 +153,34 @@ def test_concurrent_callers_share_a_download(tmp_path: Path) -> None:
     assert store.downloads == ["image"]
 
 
+def test_images_of_one_content_that_come_at_one_moment(tmp_path: Path) -> None:
+    """One code that is deployed twice at once is unpacked once, and both have it."""
+    content = make_artifact({f"{number}.py": "x = 1\n" * 2000 for number in range(100)})
+    store = Store(**{f"image-{number}": content for number in range(4)})
+
+    async def scenario() -> None:
+        cache = Artifacts(tmp_path, max_bytes=10**9)
+        codes = await asyncio.gather(*(cache.ensure(image, store) for image in store.artifacts))
+        assert len({code.folder for code in codes}) == 1
+        assert len(list(codes[0].folder.iterdir())) == 100
+
+    asyncio.run(scenario())
+    assert len(list((tmp_path / "code").iterdir())) == 1
+
+
+def test_contents_that_come_at_one_moment_make_room(tmp_path: Path) -> None:
+    """Whatever has to go for all of them goes once."""
+    store = Store(**{name: make_artifact({"f": name * 5000}) for name in "abcdefgh"})
+
+    async def scenario() -> None:
+        cache = Artifacts(tmp_path, max_bytes=12_000)
+        for name in "ab":
+            cache.release(await cache.ensure(name, store))
+        await asyncio.gather(*(cache.ensure(name, store) for name in "cdefgh"))
+
+    asyncio.run(scenario())
+
+
 def test_least_used_goes_first_and_pinned_stays(tmp_path: Path) -> None:
     """Past the limit, what was used longest ago is removed, unless a run executes from it."""
     store = Store(**{name: make_artifact({"f": name * 5000}) for name in "abc"})

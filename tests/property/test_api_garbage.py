@@ -217,4 +217,5 @@ def test_one_wrong_value_is_named(tenants: Tenants, door: Door, draw: st.DataObj
         told = " ".join([body["error"], *(one["key"] for one in body.get("problems", []))])
         keys = [*place, *(part for inner in places_of(wrong) for part in inner)]
         known = [storable(key) for key in keys if isinstance(key, str)]
-        assert any(key in told for key in known), (call.path, place, wrong, answer)
+        is_no_text = told == "Invalid JSON" and "\\ud" in json.dumps(wrong)  # half a character
+        assert is_no_text or any(key in told for key in known), (call.path, place, wrong, answer)

@@ -6,16 +6,23 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from django.contrib import messages
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
+from flags.catalog import MIGRATION_ENABLED
+from flags.enrollment import DIALS
+from flags.stored import GLOBAL
+from ledger.registry import LoadFailed
 from ledger.selectors import UnknownAuditRow, get_audit_row, list_audit
+from rollout.proposal import preview_global_flags
 from rollout.reverting import refusal_for, revert_change
-from tenants.errors import Conflict, NotFound, Refused
+from tenants.errors import Conflict, Invalid, NotFound, Refused
 from tenants.staff_selectors import find_organization
 from webapp.admin.filters import text_filter
 from webapp.admin.pages import crumb, older, origin_of, page
+from webapp.admin.previews import consequence_of
 from webapp.admin.tables import SHORT_ID, Cell, Table, act, at, code, facts, number
 from webapp.dashboard.answers import see_other
 
@@ -23,6 +30,9 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from ledger.selectors import AuditEntry
+    from webapp.admin.previews import Consequence
+
+log = structlog.get_logger(__name__)
 
 HEADERS: Final = (
     "When",
@@ -39,6 +49,8 @@ MAX_BUTTON: Final = 40  # characters of a value on a button
 LATER: Final = 20  # changes of the same key that are looked through
 NOT_SINCE: Final = "It was not changed since."
 MAX_ID: Final = 2**63 - 1
+MOVING: Final = frozenset({MIGRATION_ENABLED, *DIALS.values()})
+"""Flags for everyone whose change may move many organizations at once."""
 
 
 @require_safe
@@ -101,6 +113,7 @@ def _detail(
     now = datetime.now(UTC)
     same_key = list_audit(key=row.key, org=row.org, limit=LATER).rows
     later = [one for one in same_key if one.scope == row.scope and one.id > row.id]
+    consequence = None if later or not _moves_organizations(row) else _foreseen(row)
     return page(
         request,
         "change.html",
@@ -123,9 +136,25 @@ def _detail(
             }
         ),
         refusal=refusal_for(row),
-        button=f"Set {row.key} back to {_short(row.old)}",
+        consequence=consequence,
+        pauses=(),
+        button=(consequence and consequence.button) or f"Set {row.key} back to {_short(row.old)}",
         later=Table("later", HEADERS, tuple(audit_row(one, now) for one in later), NOT_SINCE),
     )
+
+
+def _moves_organizations(row: AuditEntry) -> bool:
+    """Tell whether going back may move many: then who moves is shown before."""
+    return row.scope == GLOBAL and row.key in MOVING and not refusal_for(row)
+
+
+def _foreseen(row: AuditEntry) -> Consequence | None:
+    """Work out who would move. The page is there, and works, whatever becomes of the question."""
+    try:
+        return consequence_of(preview_global_flags({row.key: row.old}))
+    except (LoadFailed, Invalid) as error:
+        log.warning("revert.unforeseen", error=repr(error.__cause__ or error))
+        return None
 
 
 def _actor(text: str) -> str:
@@ -158,7 +187,10 @@ def _undo(row: AuditEntry) -> Cell:
     refusal = refusal_for(row)
     if refusal:
         return Cell("no", tone="idle", href=address, title=refusal)
-    return act("Revert", address, title=f"Set {row.key} back to {_short(row.old)}")
+    title = f"Set {row.key} back to {_short(row.old)}"
+    if _moves_organizations(row):
+        return Cell("Revert…", href=address, title=f"{title}; it is shown first who moves")
+    return act("Revert", address, title=title)
 
 
 def _what(row: AuditEntry) -> Cell:

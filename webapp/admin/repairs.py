@@ -81,8 +81,9 @@ def repairs_trouble(repairs: Repairs) -> tuple[Trouble, ...]:
         Trouble("bad", f"The reconciler {one.name} fails: {one.error}.") for one in repairs.failing
     )
     if repairs.late:
-        count = count_text(len(repairs.late), "reconciler")
-        text = f"{count} did not run in time, {repairs.late[0]} among them"
+        others = len(repairs.late) - 1
+        more = f" and {count_text(others, 'other')}" if others else ""
+        text = f"The reconciler {repairs.late[0]}{more} did not run in time"
         what = "Delays, retries and stalls are late until worker, beat and Valkey are back."
         found.append(Trouble("warn", f"{text}. {what}"))
     return tuple(found)

@@ -75,7 +75,7 @@ def respond(request: HttpRequest, error: Exception | type[Exception]) -> JsonRes
     """Give the JSON response of a failure, and log what the caller is not told."""
     error = cast("Exception", error)  # ninja's type names classes too, which it never hands over
     answer = answer_for(error)
-    if isinstance(error, DataError):
+    if isinstance(error, DataError | UnicodeEncodeError):  # the latter before it is sent there
         answer = _naming_unstorable(request, answer)
     log_failure(answer, error, path=request.path)
     return json_error(answer)

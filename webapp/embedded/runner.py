@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 65_536
 LONGEST_TURN_S = 0.5
+PROBE_S = 0.05  # how often a condition is looked at that tells nobody when it holds
 KILL_WAIT_S = 5.0
 
 
@@ -116,7 +117,7 @@ class Runner:
                 raise Stopping
             if deadline is not None and time.monotonic() > deadline:
                 raise Overdue
-            self._turn()
+            self._turn(LONGEST_TURN_S if deadline is None else PROBE_S)
 
     def run_forever(self) -> None:
         """Turn the loop until the person wants to stop."""
@@ -142,10 +143,10 @@ class Runner:
 
     # -- the loop -------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
+    def _turn(self, longest_s: float = LONGEST_TURN_S) -> None:
         now = time.monotonic()
-        until_due = min((due[0] - now for due in self._due), default=LONGEST_TURN_S)
-        for key, _ in self._selector.select(max(0.0, min(until_due, LONGEST_TURN_S))):
+        until_due = min((due[0] - now for due in self._due), default=longest_s)
+        for key, _ in self._selector.select(max(0.0, min(until_due, longest_s))):
             if key.data is None:
                 self._drain_wakeups()
             else:

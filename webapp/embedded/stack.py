@@ -30,6 +30,7 @@ from webapp.embedded.servers import (
 )
 from webapp.embedded.state import NotAStateFolder, StackRunning, State
 from webapp.embedded.steps import StepFailed, say, step
+from webapp.embedded.stopping import ask_to_stop
 from webapp.embedded.valkey import ValkeyMissing
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _run_held(choices: Choices, state: State, wanted: Ports) -> int:
     account = server_account(is_root=os.geteuid() == 0)
     secrets = load_secrets(state.secrets)
     if left := _clear_leftovers(state, secrets, server_folder(state, secrets.stack_id, account)):
-        say("leftovers", f"stopped {left} processes of an earlier start")
+        say("leftovers", _stopped(left))
     _require_free("web", wanted.web, "PORT")
     _require_free(SUPERVISOR, wanted.supervisor_container, "PORT")
     _require_free(COMPUTE_SUPERVISOR, wanted.supervisor_compute, "PORT")
@@ -180,7 +181,9 @@ def stop(choices: Choices) -> int:
         with step("stack", f"stopped ({holder})"):
             _end(holder)
     left = _clear_all(state)
-    if holder is None and not left:
+    if left:
+        say("leftovers", _stopped(left))
+    elif holder is None:
         say("stack", "was not running")
     return 0
 
@@ -200,10 +203,14 @@ def clean(choices: Choices) -> int:
     return 0
 
 
+def _stopped(left: int) -> str:
+    return f"stopped {left} processes of an earlier start"
+
+
 def _end(holder: int) -> None:
     try:
         process = psutil.Process(holder)
-        process.send_signal(signal.SIGTERM)
+        ask_to_stop(process, signal.SIGTERM)
         process.wait(timeout=STOP_TIMEOUT_S)
     except psutil.NoSuchProcess:
         return

@@ -38,10 +38,10 @@ def stop_processes(
     ids = {process.pid for process in processes}
     for process in processes:
         if _parent_of(process) not in ids:
-            _signal(process, polite)
+            ask_to_stop(process, polite)
     _, alive = psutil.wait_procs(processes, timeout=POLITE_S)
     for process in alive:
-        _signal(process, signal.SIGKILL)
+        ask_to_stop(process, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=FORCED_S)
 
 
@@ -52,8 +52,10 @@ def _parent_of(process: psutil.Process) -> int | None:
         return None
 
 
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
+def ask_to_stop(process: psutil.Process, number: signal.Signals) -> None:
+    """Send a signal that stops a process, also one that stands still: else it would not hear it."""
     try:
         process.send_signal(number)
+        process.resume()
     except psutil.NoSuchProcess:
         return
