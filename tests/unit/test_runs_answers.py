@@ -20,7 +20,13 @@ from webapp.api.run_answers import (
     packet_value,
     run_answer,
 )
-from webapp.api.run_query import RunPageQuery, read_run_query
+from webapp.api.run_query import (
+    PAGE_PARAMETERS,
+    RUN_PARAMETERS,
+    RunPageQuery,
+    read_page_query,
+    read_run_query,
+)
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -51,6 +57,27 @@ def _bracketed(given: dict[str, str]) -> dict[str, str]:
         first + "".join(f"[{p}]" for p in rest): given[name]
         for name, (first, *rest) in parts.items()
     }
+
+
+class Asked(dict[str, str]):
+    """An empty query that notes the keys it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys_asked: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.keys_asked.add(key)
+        return default
+
+
+def test_every_key_of_a_query_is_in_the_api_document() -> None:
+    """What is read is documented, and nothing else is."""
+    runs, page = Asked(), Asked()
+    read_run_query(runs, now=NOW)
+    read_page_query(page)
+    assert runs.keys_asked == {one["name"] for one in RUN_PARAMETERS}
+    assert page.keys_asked == {one["name"] for one in PAGE_PARAMETERS}
 
 
 def keys_refused(**given: str) -> list[str]:

@@ -14,7 +14,7 @@ from webapp.api.auth import CallerRequest, environment_key
 from webapp.api.bulk_body import BulkBody, new_bulk_action
 from webapp.api.deployments import request_id_of
 from webapp.api.run_answers import iso
-from webapp.api.run_query import read_page_query
+from webapp.api.run_query import PAGE_PARAMETERS, read_page_query
 
 router = Router(auth=environment_key, tags=["bulk actions"])
 
@@ -29,7 +29,12 @@ def create(request: CallerRequest, body: BulkBody) -> dict[str, Any]:
     return {"id": create_bulk_action(new, now=now, **_origin_of(request))}
 
 
-@router.get("/v1/bulk-actions", operation_id="list_bulk_actions", response=Any)
+@router.get(
+    "/v1/bulk-actions",
+    operation_id="list_bulk_actions",
+    response=Any,
+    openapi_extra={"parameters": PAGE_PARAMETERS},
+)
 def get_list(request: CallerRequest) -> dict[str, Any]:
     """Give a page of the environment's bulk actions, newest first."""
     query = read_page_query(request.GET)

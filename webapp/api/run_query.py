@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from runs.durations import seconds_of
 from runs.machines import PRESETS
@@ -17,6 +17,44 @@ MAX_SIZE: Final = 100
 MAX_VALUES: Final = 100
 MAX_EPOCH_MS: Final = 253_402_300_799_000
 MAX_DIGITS: Final = 18
+LIST: Final = f"at most {MAX_VALUES}, separated by commas"
+MOMENT: Final = "epoch milliseconds or ISO 8601"
+
+
+def _parameter(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    kind = {"type": "string", **schema}
+    return {"in": "query", "name": name, "description": description, "schema": kind}
+
+
+# What the OpenAPI document says of the queries below.
+PAGE_PARAMETERS: Final = [
+    _parameter(
+        "page[size]",
+        "rows of a page",
+        type="integer",
+        minimum=1,
+        maximum=MAX_SIZE,
+        default=DEFAULT_SIZE,
+    ),
+    _parameter("page[after]", "the cursor `next` of a page"),
+    _parameter("page[before]", "the cursor `previous` of a page"),
+]
+RUN_PARAMETERS: Final = [
+    _parameter("filter[status]", f"names of states, {LIST}"),
+    _parameter("filter[taskIdentifier]", f"tasks, {LIST}"),
+    _parameter("filter[tag]", f"tags of which a run has one or more, {LIST}"),
+    _parameter("filter[region]", f"regions, {LIST}"),
+    _parameter("filter[queue]", f"names of queues, {LIST}"),
+    _parameter("filter[version]", f"versions, {LIST}"),
+    _parameter("filter[batch]", f"ids of batches, {LIST}"),
+    _parameter("filter[bulkAction]", f"ids of bulk actions whose results are meant, {LIST}"),
+    _parameter("filter[machine]", f"machine presets, {LIST}"),
+    _parameter("filter[isTest]", "test runs only, or none", enum=["true", "false"]),
+    _parameter("filter[createdAt][from]", MOMENT),
+    _parameter("filter[createdAt][to]", MOMENT),
+    _parameter("filter[createdAt][period]", "a duration such as 7d, until now"),
+    *PAGE_PARAMETERS,
+]
 
 
 class PageQuery(NamedTuple):

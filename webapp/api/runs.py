@@ -23,7 +23,7 @@ from tenants.errors import Invalid
 from webapp.api.auth import environment_key
 from webapp.api.errors import ApiError
 from webapp.api.run_answers import iso, item_answer, result_answer, run_answer
-from webapp.api.run_query import read_run_query
+from webapp.api.run_query import RUN_PARAMETERS, read_run_query
 from webapp.api.trigger_body import Headers, Options, Tag, Text, one_or_many, source_of
 
 router = Router(auth=environment_key, tags=["runs"])
@@ -69,7 +69,12 @@ def get_one(request: HttpRequest, run_id: str) -> dict[str, Any]:
     return run_answer(family, api_version=_version_of(request))
 
 
-@router.get("/v1/runs", operation_id="list_runs", response=Any)
+@router.get(
+    "/v1/runs",
+    operation_id="list_runs",
+    response=Any,
+    openapi_extra={"parameters": RUN_PARAMETERS},
+)
 def get_list(request: HttpRequest) -> dict[str, Any]:
     """Give a page of runs, newest first."""
     caller = caller_of(request)

@@ -75,7 +75,7 @@ def _no_nul(value: object) -> object:
 Text = Annotated[str, BeforeValidator(_no_nul)]
 Tag = Annotated[Text, MaxLen(MAX_TAG_LENGTH)]
 ConcurrencyKey = Annotated[Text, MaxLen(MAX_CONCURRENCY_KEY)]
-Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=0, le=MAX_S)]
+Seconds = Annotated[int, Field(ge=0, le=MAX_S), BeforeValidator(_seconds)]
 Tags = Annotated[list[Tag], BeforeValidator(one_or_many)]
 
 
