@@ -35,8 +35,7 @@ def shared_dir(servers: Servers) -> Generator[Path, None, None]:
 
     It is the suite's: what a killed one leaves is removed by the next.
     """
-    folder = servers.folder / "supervisors"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="supervisors-", dir=servers.folder))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)

@@ -17,6 +17,7 @@ from deployments.worker_groups import (
     set_project_routing,
     update_worker_group,
 )
+from flags.catalog import REQUIRE_READY
 from flags.selectors import get_global_values, get_organization_values
 from flags.services import set_global_flags, set_organization_flags
 from ledger.selectors import AuditEntry, current_revision, list_audit
@@ -341,21 +342,23 @@ class TestThePages:
     def test_one_click_reverts(self, things: Things) -> None:
         """The button's form carries nothing but its token, and the new row is the person's."""
         staff = make_staff()
-        set_global_flags({FREE: 25}, **ORIGIN)
+        for value in (True, False):
+            set_global_flags({REQUIRE_READY: value}, **ORIGIN)
         row = last_row()
         address = f"{self.PATH}{row.id}/"
-        listed = staff.page(f"{self.PATH}?key={FREE}")
+        listed = staff.page(f"{self.PATH}?key={REQUIRE_READY}")
         assert f'action="{address}"' in listed
-        assert f"Set {FREE} back to 5" in listed
+        assert f"Set {REQUIRE_READY} back to true" in listed
         token = staff.form(address)["csrfmiddlewaretoken"]
         staff.send(address, {"csrfmiddlewaretoken": token}, 303)
-        assert get_global_values()[FREE] == 5
+        assert get_global_values()[REQUIRE_READY] is True
         undone = last_row()
         assert (undone.actor, undone.reason) == (
             f"user:{staff.person.email}",
             f"Reverts change {row.id}",
         )
-        assert f"{FREE} is 5 again, at revision {undone.revision}." in staff.page(self.PATH)
+        said = f"{REQUIRE_READY} is true again, at revision {undone.revision}."
+        assert said in staff.page(self.PATH)
 
     def test_a_conflict_shows_what_changed_since(self, things: Things) -> None:
         """The page says so, with the changes since then beside it."""

@@ -357,11 +357,15 @@ class TestWhatCustomersSee:
         batch = json_of(world.api.post("/api/v3/batches", {"runCount": 1}), 202)
         (deployment, *_) = json_of(world.api.get("/api/v1/deployments"))["data"]
         (queue, *_) = json_of(world.api.get("/api/v1/queues"))["data"]
+        replay = {"action": "replay", "runIds": [run_id]}
+        bulk = json_of(world.api.post("/api/v1/bulk-actions", replay))
         return {
             "run_id": run_id,
             "batch_id": batch["id"],
             "deployment_id": deployment["id"],
             "queue": queue["id"],
+            "queue_id": queue["id"],
+            "bulk_action_id": bulk["id"],
             "ref": world.tenant.project.ref,
             "organization": world.tenant.organization.slug,
             "environment": world.slug,

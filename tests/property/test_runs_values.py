@@ -10,6 +10,9 @@ from ledger.ids import encode_ms
 from runs.durations import MAX_S, key_ttl_s, seconds_of, text_of
 from runs.lanes import lane_id_of
 from runs.retry import (
+    LOST,
+    MAX_ATTEMPTS,
+    MAX_LOST_ATTEMPTS,
     Failure,
     decide_after_failure,
     dispatch_delay_ms,
@@ -79,11 +82,16 @@ def test_any_retry_settings_give_a_wait(
 FAILURES = st.builds(
     Failure,
     st.fixed_dictionaries(
-        {"type": st.sampled_from(["INTERNAL_ERROR", "BUILT_IN_ERROR"]), "code": st.text()}
+        {
+            "type": st.sampled_from(["INTERNAL_ERROR", "BUILT_IN_ERROR"]),
+            "code": st.sampled_from(sorted(LOST)) | st.text(),
+        }
     ),
     attempt_number=st.integers(1, 300),
     max_attempts=st.integers(1, 1000),
     retry_delay_ms=st.none() | st.floats(allow_nan=False),
+    lost_attempts=st.integers(0, 20),
+    settings_delay_ms=st.integers(0, 365 * 86_400_000),
     skipped_retrying=st.booleans(),
     force_queue=st.booleans(),
 )
@@ -95,7 +103,12 @@ def test_every_failure_has_a_consequence(failure: Failure) -> None:
     decided = decide_after_failure(failure)
     assert decided.status in FINAL
     assert 0 <= decided.delay_ms <= 365 * 86_400_000
-    if failure.attempt_number >= min(failure.max_attempts, 250):
+    if decided.is_lost:
+        assert failure.max_attempts > 1
+        assert failure.lost_attempts < MAX_LOST_ATTEMPTS
+    elif failure.attempt_number >= failure.max_attempts + failure.lost_attempts:
+        assert decided.after in {"end", "cancel"}
+    if failure.attempt_number >= MAX_ATTEMPTS:
         assert decided.after in {"end", "cancel"}
 
 
