@@ -24,7 +24,7 @@ from bench.waiting import Unmeasurable
 from crossfade import Client
 from webapp.embedded.environment import Choices
 
-DEPLOYS = 20  # of each kind
+DEPLOYS = 40  # of each kind
 SETTLE_S = 1.0  # for the template of the last deploy to be built: it is not what is measured
 BUILT_S = 30.0
 READABLE = 0o755  # workloads of a stack that root starts run as other users

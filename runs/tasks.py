@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import structlog
 from celery import shared_task
 from django.db import connection
-from kombu.exceptions import OperationalError
 
 from deployments import reconcilers as of_deployments
 from deployments.template_building import build_due_templates
 from deployments.template_subjects import template_gateway
 from flags import reconcilers as of_flags
 from ledger.services import prune_changes
+from runs.job_sender import SENDER
 from runs.reconciler_records import record_failure, record_run
 from runs.reconcilers import RECONCILERS, release_waiting_versions
 from tenants.sessions import forget_sessions
-
-log = structlog.get_logger(__name__)
 
 
 def prune_ledger_changes() -> int:
@@ -73,16 +70,10 @@ def build_compute_templates(worker_id: str, region: str) -> int:
 
 def send_template_build(worker_id: str, region: str) -> None:
     """Have templates built by a worker; a reconciler sends what is lost here once more."""
-    try:
-        build_compute_templates.delay(worker_id, region)
-    except OperationalError as error:
-        log.warning("compute_template.unsent", worker_id=worker_id, error=str(error))
+    SENDER.send(build_compute_templates, worker_id, region)
 
 
 def wake_release(environment_id: str, worker_id: str) -> None:
     """Let the reconciler look at once, since a version arrived; it looks by itself anyway."""
     del environment_id, worker_id  # a reconciler takes no input
-    try:
-        reconcile.delay(release_waiting_versions.__name__)
-    except OperationalError as error:
-        log.warning("reconciler.unwoken", error=str(error))
+    SENDER.send(reconcile, release_waiting_versions.__name__)

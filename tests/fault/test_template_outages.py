@@ -17,6 +17,7 @@ from deployments.hooks import templates_requested
 from deployments.models.templates import ComputeTemplate
 from deployments.template_reconcilers import repair_compute_templates
 from ledger.connections import release_connections
+from runs.job_sender import SENDER
 from runs.tasks import build_compute_templates, send_template_build
 from tests.deploying import Author, events_in
 from tests.running import change, rows_of
@@ -92,8 +93,10 @@ def test_a_stopped_broker_delays_only_the_template(
     assert status_of(started) == "DEPLOYED"
     assert set(states().values()) == {"PENDING"}
     change("UPDATE deployments_computetemplate SET sent_at = now() - interval '31 seconds'")
+    SENDER.wait()
     before = valkey.llen("celery")
     assert repair_compute_templates() == 2
+    SENDER.wait()
     assert valkey.llen("celery") == before + 1
 
 
