@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 
 from runs.errors import BulkActionNotFound
 from runs.models import BulkAction, BulkActionRun
+from runs.pages import Page, page_of
 
 BulkActionView = BulkAction
 """A bulk action as others read it: the row itself, of which nobody else may write a column."""
@@ -21,14 +22,6 @@ class BulkFailure(NamedTuple):
 
     run_id: str
     error: str
-
-
-class BulkActionPage(NamedTuple):
-    """Bulk actions, newest first, and the cursors of the neighbours."""
-
-    rows: list[BulkAction]
-    next: str | None
-    previous: str | None
 
 
 def get_bulk_action(
@@ -48,25 +41,10 @@ def list_bulk_actions(
     size: int,
     after: str | None = None,
     before: str | None = None,
-) -> BulkActionPage:
+) -> Page[BulkActionView]:
     """Give a page of actions, newest first. Cursors are their ids; `before` wins over `after`."""
     rows = _within(organization_id, environment_ids)
-    if before is not None:
-        found = list(rows.filter(id__gt=before).order_by("id")[: size + 1])
-        shown = found[:size][::-1]
-        return BulkActionPage(
-            shown,
-            next=shown[-1].id if shown else None,
-            previous=shown[0].id if len(found) > size else None,
-        )
-    older = rows if after is None else rows.filter(id__lt=after)
-    found = list(older.order_by("-id")[: size + 1])
-    shown = found[:size]
-    return BulkActionPage(
-        shown,
-        next=shown[-1].id if len(found) > size else None,
-        previous=shown[0].id if shown and after is not None else None,
-    )
+    return page_of(rows, size=size, after=after, before=before)
 
 
 def list_bulk_failures(bulk_action_id: str) -> list[BulkFailure]:

@@ -11,6 +11,7 @@ from django.db.models import Q
 from ledger.ids import encode_ms
 from runs.errors import RunNotFound
 from runs.models import BulkActionRun, RunLog, RunSnapshot, TaskRun
+from runs.pages import page_of
 from runs.run_filter import RunFilter
 
 RunView = TaskRun
@@ -95,22 +96,7 @@ def list_runs(
     rows = TaskRun.objects.filter(condition_of(wanted), environment_id__in=environment_ids).defer(
         *_UNREAD_IN_LISTS
     )
-    if before is not None:
-        found = list(rows.filter(id__gt=before).order_by("id")[: size + 1])
-        shown = found[:size][::-1]
-        return RunPage(
-            shown,
-            next=shown[-1].id if shown else None,
-            previous=shown[0].id if len(found) > size else None,
-        )
-    older = rows if after is None else rows.filter(id__lt=after)
-    found = list(older.order_by("-id")[: size + 1])
-    shown = found[:size]
-    return RunPage(
-        shown,
-        next=shown[-1].id if len(found) > size else None,
-        previous=shown[0].id if shown and after is not None else None,
-    )
+    return RunPage(*page_of(rows, size=size, after=after, before=before))
 
 
 def condition_of(wanted: RunFilter) -> Q:
